@@ -1,0 +1,7 @@
+//! Domain types and pure decisions: no IO, no clock, no async. Everything here is a function of its arguments.
+
+pub mod desired;
+pub mod ids;
+pub mod observed;
+pub mod plan;
+pub mod runtime;

@@ -1,0 +1,72 @@
+//! The Kubernetes API, as the agent uses it. The same for a real API server and for the embedded one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service};
+use witlet_core::ids::{PodKey, PodUid};
+use witlet_core::plan::Note;
+
+use crate::Result;
+
+/// A service account token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub token: String,
+    pub expires: Timestamp,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenRequest {
+    pub namespace: String,
+    pub service_account: String,
+    pub audience: Option<String>,
+    pub expiration_seconds: Option<i64>,
+    pub pod_name: String,
+    pub pod_uid: PodUid,
+}
+
+/// Reading what pods refer to.
+#[async_trait]
+pub trait Objects: Send + Sync + 'static {
+    async fn config_map(&self, namespace: &str, name: &str) -> Result<Arc<ConfigMap>>;
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>>;
+    /// Cached and refreshed (contract/volumes.md rule 85).
+    async fn token(&self, request: &TokenRequest) -> Result<Token>;
+    /// All services, for environment variables. An error until they were listed once.
+    async fn services(&self) -> Result<Vec<Arc<Service>>>;
+    /// From now on a pod refers to these objects; keep them fresh. Replaces what was said before of that pod.
+    fn register(&self, pod: &Arc<Pod>);
+    /// The pod is gone.
+    fn unregister(&self, uid: &PodUid);
+}
+
+/// Writing what happens to pods.
+#[async_trait]
+pub trait Pods: Send + Sync + 'static {
+    /// The object as it is now. None if there is none of that UID.
+    async fn get(&self, key: &PodKey, uid: &PodUid) -> Result<Option<Pod>>;
+    /// Strategic-merge PATCH of the status subresource with what differs, UID as precondition. `live` is what `get` gave.
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<()>;
+    /// DELETE with this grace period and UID as precondition. No error if it is gone.
+    async fn delete(&self, key: &PodKey, uid: &PodUid, grace: i64) -> Result<()>;
+    async fn create_mirror(&self, pod: &Pod) -> Result<()>;
+}
+
+/// Events; they are sent in the background, counted when they repeat, and dropped rather than waited for.
+pub trait Events: Send + Sync + 'static {
+    fn pod(&self, pod: &Pod, note: Note);
+    fn node(&self, warning: bool, reason: &str, message: &str);
+}
+
+/// The node's own objects.
+#[async_trait]
+pub trait Nodes: Send + Sync + 'static {
+    /// The node object as last seen.
+    fn current(&self) -> Option<Arc<Node>>;
+    /// Creates it, or brings an existing one up to date (contract/node.md C1).
+    async fn register(&self, node: &Node) -> Result<()>;
+    async fn patch_status(&self, status: &NodeStatus) -> Result<()>;
+    async fn renew_lease(&self) -> Result<()>;
+}

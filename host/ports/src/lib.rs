@@ -1,0 +1,15 @@
+//! The traits between the agent and its adapters, one file each. No IO here.
+//!
+//! The agent calls ports; adapters (`cri`, `kube`, `plugin`, `node`) stand behind them; the binary puts them together.
+
+pub mod api;
+pub mod cgroups;
+pub mod error;
+pub mod network;
+pub mod policy;
+pub mod probe;
+pub mod runtime;
+pub mod sink;
+pub mod volume;
+
+pub use error::{Class, Error, Result};
