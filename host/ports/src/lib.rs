@@ -10,6 +10,7 @@ pub mod policy;
 pub mod probe;
 pub mod runtime;
 pub mod sink;
+pub mod source;
 pub mod volume;
 
 pub use error::{Class, Error, Result};
