@@ -4,4 +4,5 @@ pub mod desired;
 pub mod ids;
 pub mod observed;
 pub mod plan;
+pub mod resources;
 pub mod runtime;
