@@ -1,0 +1,168 @@
+//! The attribute macros of `witlet-sdk`: use them through its modules, as `#[probe::plugin(…)]`.
+//!
+//! An attribute does three things: it gives the plugin's type its one value per instance, exports the kind's functions for
+//! it (in WebAssembly builds), and puts the manifest into the module, where it can be read without running anything.
+
+use proc_macro::TokenStream;
+use proc_macro2::{Literal, TokenStream as Tokens};
+use quote::quote;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Error, Ident, ItemImpl, LitInt, LitStr, Token, bracketed, parse_macro_input};
+
+/// What one kind of plugin is called, and what it may ask for.
+struct Kind {
+    /// As in the manifest; the name of the WIT package.
+    name: &'static str,
+    /// The module of the SDK.
+    module: &'static str,
+    capabilities: &'static [&'static str],
+}
+
+const PROBE: Kind = Kind { name: "probe", module: "probe", capabilities: &["pod-net", "container-exec"] };
+const VOLUME: Kind =
+    Kind { name: "volume", module: "volume", capabilities: &["files", "mount", "host-path", "pod-objects", "downward"] };
+const NETWORK: Kind = Kind { name: "network", module: "network", capabilities: &["exec"] };
+const POLICY: Kind = Kind { name: "policy", module: "policy", capabilities: &[] };
+const LOG_SINK: Kind = Kind { name: "sink-log", module: "log_sink", capabilities: &["egress-http"] };
+const METRIC_SINK: Kind = Kind { name: "sink-metric", module: "metric_sink", capabilities: &["egress-http"] };
+
+/// Registers an `impl Probe for …`.
+#[proc_macro_attribute]
+pub fn probe_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&PROBE, args, item)
+}
+
+/// Registers an `impl Volume for …`.
+#[proc_macro_attribute]
+pub fn volume_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&VOLUME, args, item)
+}
+
+/// Registers an `impl Network for …`.
+#[proc_macro_attribute]
+pub fn network_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&NETWORK, args, item)
+}
+
+/// Registers an `impl Policy for …`.
+#[proc_macro_attribute]
+pub fn policy_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&POLICY, args, item)
+}
+
+/// Registers an `impl LogSink for …`.
+#[proc_macro_attribute]
+pub fn log_sink_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&LOG_SINK, args, item)
+}
+
+/// Registers an `impl MetricSink for …`.
+#[proc_macro_attribute]
+pub fn metric_sink_plugin(args: TokenStream, item: TokenStream) -> TokenStream {
+    register(&METRIC_SINK, args, item)
+}
+
+fn register(kind: &Kind, args: TokenStream, item: TokenStream) -> TokenStream {
+    let args = parse_macro_input!(args as Args);
+    let item = parse_macro_input!(item as ItemImpl);
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    expand(kind, &args, &item, &version).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// `name = "…", capabilities = ["…", …], state_version = 0`
+struct Args {
+    name: LitStr,
+    capabilities: Vec<LitStr>,
+    state_version: u32,
+}
+
+impl Parse for Args {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut name = None;
+        let mut capabilities = Vec::new();
+        let mut state_version = 0;
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            if key == "name" {
+                name = Some(input.parse()?);
+            } else if key == "capabilities" {
+                let list;
+                bracketed!(list in input);
+                capabilities = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?.into_iter().collect();
+            } else if key == "state_version" {
+                state_version = input.parse::<LitInt>()?.base10_parse()?;
+            } else {
+                return Err(Error::new(key.span(), "expected `name`, `capabilities` or `state_version`"));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        let name = name.ok_or_else(|| input.error("`name = \"…\"` is missing: what the plugin is called"))?;
+        Ok(Self { name, capabilities, state_version })
+    }
+}
+
+fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Result<Tokens> {
+    let name = args.name.value();
+    if !is_dns_label(&name) {
+        return Err(Error::new(args.name.span(), "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters"));
+    }
+    for capability in &args.capabilities {
+        if !kind.capabilities.contains(&capability.value().as_str()) {
+            let known = match kind.capabilities {
+                [] => "none".to_owned(),
+                list => list.join(", "),
+            };
+            return Err(Error::new(capability.span(), format!("capabilities of a {} plugin: {known}", kind.name)));
+        }
+    }
+    let manifest = manifest(kind, args, &name, version);
+    let length = Literal::usize_unsuffixed(manifest.len());
+    let manifest = Literal::byte_string(manifest.as_bytes());
+    let plugin = &item.self_ty;
+    let module = Ident::new(kind.module, proc_macro2::Span::call_site());
+    Ok(quote! {
+        #item
+
+        impl ::witlet_sdk::registration::Registered for #plugin {
+            fn get() -> &'static Self {
+                static PLUGIN: ::std::sync::OnceLock<#plugin> = ::std::sync::OnceLock::new();
+                PLUGIN.get_or_init(::std::default::Default::default)
+            }
+        }
+
+        // The exported names are no symbols that a native linker takes.
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = ::witlet_sdk::registration::Exported<#plugin>;
+            ::witlet_sdk::#module::bindings::export!(Exported with_types_in ::witlet_sdk::#module::bindings);
+
+            #[used]
+            #[unsafe(link_section = "witlet:manifest")]
+            static MANIFEST: [u8; #length] = *#manifest;
+        };
+    })
+}
+
+/// The values were checked or come from Cargo: nothing in them needs escaping in JSON.
+fn manifest(kind: &Kind, args: &Args, name: &str, version: &str) -> String {
+    let capabilities: Vec<_> = args.capabilities.iter().map(|c| format!("\"{}\"", c.value())).collect();
+    format!(
+        r#"{{"name":"{name}","version":"{version}","kind":"{}","track":"0.1","sdk":"witlet-sdk {}","capabilities":[{}],"state_version":{}}}"#,
+        kind.name,
+        env!("CARGO_PKG_VERSION"),
+        capabilities.join(","),
+        args.state_version,
+    )
+}
+
+fn is_dns_label(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty() && name.len() <= 63 && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests;
