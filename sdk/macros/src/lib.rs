@@ -19,13 +19,36 @@ struct Kind {
     capabilities: &'static [&'static str],
 }
 
-const PROBE: Kind = Kind { name: "probe", module: "probe", capabilities: &["pod-net", "container-exec"] };
-const VOLUME: Kind =
-    Kind { name: "volume", module: "volume", capabilities: &["files", "mount", "host-path", "pod-objects", "downward"] };
-const NETWORK: Kind = Kind { name: "network", module: "network", capabilities: &["exec"] };
-const POLICY: Kind = Kind { name: "policy", module: "policy", capabilities: &[] };
-const LOG_SINK: Kind = Kind { name: "sink-log", module: "log_sink", capabilities: &["egress-http"] };
-const METRIC_SINK: Kind = Kind { name: "sink-metric", module: "metric_sink", capabilities: &["egress-http"] };
+const PROBE: Kind = Kind {
+    name: "probe",
+    module: "probe",
+    capabilities: &["pod-net", "container-exec"],
+};
+const VOLUME: Kind = Kind {
+    name: "volume",
+    module: "volume",
+    capabilities: &["files", "mount", "host-path", "pod-objects", "downward"],
+};
+const NETWORK: Kind = Kind {
+    name: "network",
+    module: "network",
+    capabilities: &["exec"],
+};
+const POLICY: Kind = Kind {
+    name: "policy",
+    module: "policy",
+    capabilities: &[],
+};
+const LOG_SINK: Kind = Kind {
+    name: "sink-log",
+    module: "log_sink",
+    capabilities: &["egress-http"],
+};
+const METRIC_SINK: Kind = Kind {
+    name: "sink-metric",
+    module: "metric_sink",
+    capabilities: &["egress-http"],
+};
 
 /// Registers an `impl Probe for …`.
 #[proc_macro_attribute]
@@ -67,7 +90,9 @@ fn register(kind: &Kind, args: TokenStream, item: TokenStream) -> TokenStream {
     let args = parse_macro_input!(args as Args);
     let item = parse_macro_input!(item as ItemImpl);
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
-    expand(kind, &args, &item, &version).unwrap_or_else(Error::into_compile_error).into()
+    expand(kind, &args, &item, &version)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// `name = "…", capabilities = ["…", …], state_version = 0`
@@ -90,25 +115,37 @@ impl Parse for Args {
             } else if key == "capabilities" {
                 let list;
                 bracketed!(list in input);
-                capabilities = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?.into_iter().collect();
+                capabilities = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?
+                    .into_iter()
+                    .collect();
             } else if key == "state_version" {
                 state_version = input.parse::<LitInt>()?.base10_parse()?;
             } else {
-                return Err(Error::new(key.span(), "expected `name`, `capabilities` or `state_version`"));
+                return Err(Error::new(
+                    key.span(),
+                    "expected `name`, `capabilities` or `state_version`",
+                ));
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
         }
         let name = name.ok_or_else(|| input.error("`name = \"…\"` is missing: what the plugin is called"))?;
-        Ok(Self { name, capabilities, state_version })
+        Ok(Self {
+            name,
+            capabilities,
+            state_version,
+        })
     }
 }
 
 fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Result<Tokens> {
     let name = args.name.value();
     if !is_dns_label(&name) {
-        return Err(Error::new(args.name.span(), "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters"));
+        return Err(Error::new(
+            args.name.span(),
+            "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters",
+        ));
     }
     for capability in &args.capabilities {
         if !kind.capabilities.contains(&capability.value().as_str()) {
@@ -116,7 +153,10 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
                 [] => "none".to_owned(),
                 list => list.join(", "),
             };
-            return Err(Error::new(capability.span(), format!("capabilities of a {} plugin: {known}", kind.name)));
+            return Err(Error::new(
+                capability.span(),
+                format!("capabilities of a {} plugin: {known}", kind.name),
+            ));
         }
     }
     let manifest = manifest(kind, args, &name, version);

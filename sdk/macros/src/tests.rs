@@ -5,12 +5,15 @@ use super::*;
 fn expanded(kind: &Kind, args: &str) -> Result<String, String> {
     let args: Args = syn::parse_str(args).map_err(|e| e.to_string())?;
     let item: ItemImpl = syn::parse_str("impl Probe for Mine { }").unwrap();
-    expand(kind, &args, &item, "1.2.3").map(|t| t.to_string()).map_err(|e| e.to_string())
+    expand(kind, &args, &item, "1.2.3")
+        .map(|t| t.to_string())
+        .map_err(|e| e.to_string())
 }
 
 #[test]
 fn manifest_tells_name_kind_and_capabilities() {
-    let args: Args = syn::parse_str(r#"name = "pg", capabilities = ["pod-net", "container-exec"], state_version = 3"#).unwrap();
+    let args: Args =
+        syn::parse_str(r#"name = "pg", capabilities = ["pod-net", "container-exec"], state_version = 3"#).unwrap();
     let manifest = manifest(&PROBE, &args, "pg", "1.2.3");
     let sdk = env!("CARGO_PKG_VERSION");
     assert_eq!(
@@ -33,11 +36,31 @@ fn expansion_keeps_the_impl_and_exports_its_type() {
 fn mistakes_are_named() {
     for (kind, args, message) in [
         (&PROBE, "", "`name = \"…\"` is missing: what the plugin is called"),
-        (&PROBE, r#"name = "Pg""#, "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters"),
-        (&PROBE, r#"name = "p\"g""#, "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters"),
-        (&PROBE, r#"name = "pg", capabilities = ["exec"]"#, "capabilities of a probe plugin: pod-net, container-exec"),
-        (&POLICY, r#"name = "pg", capabilities = ["exec"]"#, "capabilities of a policy plugin: none"),
-        (&PROBE, r#"name = "pg", grants = []"#, "expected `name`, `capabilities` or `state_version`"),
+        (
+            &PROBE,
+            r#"name = "Pg""#,
+            "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters",
+        ),
+        (
+            &PROBE,
+            r#"name = "p\"g""#,
+            "a plugin's name is a DNS label: a-z, 0-9 and `-`, at most 63 characters",
+        ),
+        (
+            &PROBE,
+            r#"name = "pg", capabilities = ["exec"]"#,
+            "capabilities of a probe plugin: pod-net, container-exec",
+        ),
+        (
+            &POLICY,
+            r#"name = "pg", capabilities = ["exec"]"#,
+            "capabilities of a policy plugin: none",
+        ),
+        (
+            &PROBE,
+            r#"name = "pg", grants = []"#,
+            "expected `name`, `capabilities` or `state_version`",
+        ),
     ] {
         assert_eq!(expanded(kind, args).unwrap_err(), message, "{args}");
     }

@@ -15,13 +15,22 @@ pub trait Policy {
 
 impl Review {
     pub fn allow() -> Self {
-        Self { decision: Decision::Allow, warnings: Vec::new() }
+        Self {
+            decision: Decision::Allow,
+            warnings: Vec::new(),
+        }
     }
 
     /// `reason` is CamelCase, `message` is for people.
     pub fn deny(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        let denial = Denial { reason: reason.into(), message: message.into() };
-        Self { decision: Decision::Deny(denial), warnings: Vec::new() }
+        let denial = Denial {
+            reason: reason.into(),
+            message: message.into(),
+        };
+        Self {
+            decision: Decision::Deny(denial),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 pub use witlet_sdk_macros::probe_plugin as plugin;
 
-pub use self::bindings::exports::witlet::probe::probe::{Outcome, Verdict};
 use self::bindings::exports::witlet::probe::probe::Guest;
+pub use self::bindings::exports::witlet::probe::probe::{Outcome, Verdict};
 /// Capability `container-exec`: run a command in the container under test. Works only in a component.
 pub use self::bindings::witlet::probe::container_exec;
 /// Capability `pod-net`: network access to the pod under test. Works only in a component.
@@ -23,15 +23,24 @@ pub trait Probe {
 
 impl Outcome {
     pub fn pass(message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Pass, message: message.into() }
+        Self {
+            verdict: Verdict::Pass,
+            message: message.into(),
+        }
     }
 
     pub fn warn(message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warn, message: message.into() }
+        Self {
+            verdict: Verdict::Warn,
+            message: message.into(),
+        }
     }
 
     pub fn fail(message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, message: message.into() }
+        Self {
+            verdict: Verdict::Fail,
+            message: message.into(),
+        }
     }
 }
 
