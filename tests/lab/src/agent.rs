@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -107,8 +107,17 @@ impl Agent {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let endpoints = Endpoints { api: String::new(), healthz: String::new(), kubeconfig: PathBuf::new() };
-        Ok(Self { program: program.to_owned(), dir: dir.to_owned(), child, endpoints })
+        let endpoints = Endpoints {
+            api: String::new(),
+            healthz: String::new(),
+            kubeconfig: PathBuf::new(),
+        };
+        Ok(Self {
+            program: program.to_owned(),
+            dir: dir.to_owned(),
+            child,
+            endpoints,
+        })
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -118,10 +127,16 @@ impl Agent {
                 bail!("the agent ended with {status}:\n{}", containerd::tail(&log, 20));
             }
             // Absent or half written: not yet.
-            let parsed = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+            let parsed = fs::read(&file)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
             Ok(parsed.and_then(|value| {
                 let text = |key: &str| value[key].as_str().map(str::to_owned);
-                Some(Endpoints { api: text("api")?, healthz: text("healthz")?, kubeconfig: text("kubeconfig")?.into() })
+                Some(Endpoints {
+                    api: text("api")?,
+                    healthz: text("healthz")?,
+                    kubeconfig: text("kubeconfig")?.into(),
+                })
             }))
         })?;
         self.endpoints = endpoints;
@@ -134,6 +149,11 @@ impl Agent {
         .with_context(|| format!("the agent's last lines:\n{}", containerd::tail(&log, 20)))
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -144,7 +164,11 @@ impl Agent {
 
     /// From the agent's plain HTTP server.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let authority = self.endpoints.healthz.trim_start_matches("http://").trim_end_matches('/');
+        let authority = self
+            .endpoints
+            .healthz
+            .trim_start_matches("http://")
+            .trim_end_matches('/');
         http_get(authority, path)
     }
 
@@ -179,31 +203,53 @@ impl Agent {
         let pid = self.pid();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the agent is gone")?;
         // Behind the name, which may contain anything: field 14 and 15 of all, in clock ticks.
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks: u64 = [11, 12]
+            .iter()
+            .filter_map(|i| fields.get(*i)?.parse::<u64>().ok())
+            .sum();
         // SAFETY: has no preconditions.
         let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmRSS is no number")?;
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kib: u64 = line
+            .trim()
+            .trim_end_matches(" kB")
+            .trim()
+            .parse()
+            .context("VmRSS is no number")?;
         Ok((Duration::from_millis(ticks * 1000 / per_second), kib * 1024))
-    }
-
-    pub fn killed_by(status: ExitStatus) -> Option<i32> {
-        status.signal()
     }
 }
 
 /// A plain HTTP/1.0 request.
 pub fn http_get(authority: &str, path: &str) -> Result<(u16, String)> {
-    let address = authority.parse().with_context(|| format!("{authority} is no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).with_context(|| format!("connect {authority}"))?;
+    let address = authority
+        .parse()
+        .with_context(|| format!("{authority} is no address"))?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(5)).with_context(|| format!("connect {authority}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").or_else(|| answer.split_once("\n\n")).context("no HTTP answer")?;
-    let status = head.split_whitespace().nth(1).and_then(|s| s.parse().ok()).context("no HTTP status")?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .or_else(|| answer.split_once("\n\n"))
+        .context("no HTTP answer")?;
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .context("no HTTP status")?;
     Ok((status, body.to_owned()))
 }

@@ -23,7 +23,11 @@ impl Containerd {
         let config = names.dir.join("containerd.toml");
         fs::write(&config, configuration(names, snapshotter)).context("cannot write containerd's configuration")?;
         let child = spawn(names, &config)?;
-        let mut this = Self { names: names.clone(), snapshotter, child };
+        let mut this = Self {
+            names: names.clone(),
+            snapshotter,
+            child,
+        };
         this.wait_ready()?;
         Ok(this)
     }
@@ -31,14 +35,17 @@ impl Containerd {
     /// Imports images for Kubernetes' namespace, as if they had been pulled.
     pub fn import(&self, archive: &Path) -> Result<()> {
         let mut ctr = self.ctr();
-        ctr.args(["images", "import", "--snapshotter", self.snapshotter]).arg(archive);
+        ctr.args(["images", "import", "--snapshotter", self.snapshotter])
+            .arg(archive);
         crate::output(&mut ctr).map(drop)
     }
 
     /// `ctr` for this containerd, in Kubernetes' namespace.
     pub fn ctr(&self) -> Command {
         let mut ctr = Command::new("ctr");
-        ctr.arg("--address").arg(self.names.containerd_socket()).args(["--namespace", "k8s.io"]);
+        ctr.arg("--address")
+            .arg(self.names.containerd_socket())
+            .args(["--namespace", "k8s.io"]);
         ctr
     }
 
@@ -73,7 +80,10 @@ impl Containerd {
 }
 
 fn spawn(names: &Names, config: &Path) -> Result<Child> {
-    let log = File::options().create(true).append(true).open(names.dir.join("containerd.log"))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(names.dir.join("containerd.log"))?;
     Command::new("containerd")
         .arg("--config")
         .arg(config)

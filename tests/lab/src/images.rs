@@ -34,7 +34,10 @@ pub fn build_archive(target: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let pause = compile_pause(&dir)?;
     let busybox = fs::read("/bin/busybox").context("cannot read /bin/busybox (Debian's busybox-static)")?;
-    ensure!(is_static(&busybox), "/bin/busybox is linked dynamically: Debian's busybox-static is needed");
+    ensure!(
+        is_static(&busybox),
+        "/bin/busybox is linked dynamically: Debian's busybox-static is needed"
+    );
 
     let mut archive = Archive::default();
     let mut layer = Tar::default();
@@ -42,7 +45,11 @@ pub fn build_archive(target: &Path) -> Result<PathBuf> {
     archive.image(PAUSE, &layer.finish(), &json!({ "Entrypoint": ["/pause"] }))?;
 
     let base = busybox_layer(&busybox)?;
-    archive.image(BUSYBOX, &base.clone().finish(), &json!({ "Cmd": ["sh"], "Env": ["PATH=/bin"] }))?;
+    archive.image(
+        BUSYBOX,
+        &base.clone().finish(),
+        &json!({ "Cmd": ["sh"], "Env": ["PATH=/bin"] }),
+    )?;
 
     let mut web = base;
     web.file("bin/demo-web", 0o755, DEMO_WEB_SCRIPT.as_bytes())?;
@@ -59,7 +66,9 @@ pub fn build_archive(target: &Path) -> Result<PathBuf> {
     // Two labs may build at once: each sees a whole file.
     let path = dir.join("images.tar");
     let temporary = dir.join(format!("images.{}.tmp", std::process::id()));
-    fs::File::create(&temporary).and_then(|mut f| f.write_all(&archive.finish()?)).context("cannot write the images")?;
+    fs::File::create(&temporary)
+        .and_then(|mut f| f.write_all(&archive.finish()?))
+        .context("cannot write the images")?;
     fs::rename(&temporary, &path).context("cannot write the images")?;
     Ok(path)
 }
@@ -74,7 +83,11 @@ fn busybox_layer(busybox: &[u8]) -> Result<Tar> {
     for applet in applets.lines().filter(|a| *a != "busybox" && !a.contains('/')) {
         layer.symlink(&format!("bin/{applet}"), "busybox")?;
     }
-    layer.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    layer.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    )?;
     layer.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     Ok(layer)
 }
@@ -90,7 +103,16 @@ fn compile_pause(dir: &Path) -> Result<Vec<u8>> {
         let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
         crate::output(
             Command::new(rustc)
-                .args(["--edition", "2024", "--crate-name", "pause", "-C", "opt-level=s", "-C", "panic=abort"])
+                .args([
+                    "--edition",
+                    "2024",
+                    "--crate-name",
+                    "pause",
+                    "-C",
+                    "opt-level=s",
+                    "-C",
+                    "panic=abort",
+                ])
                 .args(["-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
                 .arg(&temporary)
                 .arg(&file),
@@ -103,9 +125,19 @@ fn compile_pause(dir: &Path) -> Result<Vec<u8>> {
 /// No program interpreter among the ELF program headers.
 fn is_static(elf: &[u8]) -> bool {
     let half = |at: usize| elf.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]) as usize);
-    let long = |at: usize| elf.get(at..at + 8).and_then(|b| b.try_into().ok()).map(|b| u64::from_le_bytes(b) as usize);
-    let (Some(table), Some(size), Some(count)) = (long(32), half(54), half(56)) else { return false };
-    elf.starts_with(b"\x7fELF") && (0..count).all(|i| elf.get(table + i * size..).is_some_and(|h| !h.starts_with(&[3, 0, 0, 0])))
+    let long = |at: usize| {
+        elf.get(at..at + 8)
+            .and_then(|b| b.try_into().ok())
+            .map(|b| u64::from_le_bytes(b) as usize)
+    };
+    let (Some(table), Some(size), Some(count)) = (long(32), half(54), half(56)) else {
+        return false;
+    };
+    elf.starts_with(b"\x7fELF")
+        && (0..count).all(|i| {
+            elf.get(table + i * size..)
+                .is_some_and(|h| !h.starts_with(&[3, 0, 0, 0]))
+        })
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -159,7 +191,8 @@ impl Archive {
     }
 
     fn finish(mut self) -> std::io::Result<Vec<u8>> {
-        self.tar.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        self.tar
+            .file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": self.manifests });
         self.tar.file("index.json", 0o644, index.to_string().as_bytes())?;
         Ok(self.tar.finish())

@@ -13,9 +13,15 @@ const TABLES: [&str; 2] = ["nat", "filter"];
 /// their removal: a rule goes before the chain it jumps to.
 fn commands<'a>(listing: &'a str, names: &Names) -> Vec<Vec<String>> {
     let own = |line: &str| {
-        line.contains(&names.subnet_prefix) || line.split([' ', '"', ':']).any(|word| word == names.bridge || word == names.name)
+        line.contains(&names.subnet_prefix)
+            || line
+                .split([' ', '"', ':'])
+                .any(|word| word == names.bridge || word == names.name)
     };
-    let target = |line: &'a str| line.split_once(" -j ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let target = |line: &'a str| {
+        line.split_once(" -j ")
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+    };
     let mut out = Vec::new();
     let mut chains = BTreeSet::new();
     for line in listing.lines().filter(|l| l.starts_with("-A ") && own(l)) {
@@ -44,7 +50,10 @@ fn commands<'a>(listing: &'a str, names: &Names) -> Vec<Vec<String>> {
 
 /// `CNI-` or `CNI-DN-` and a hash: one pod's. `CNI-HOSTPORT-…` and `CNI-ADMIN` and `CNI-FORWARD` are everybody's.
 fn is_pod_chain(name: &str) -> bool {
-    let rest = name.strip_prefix("CNI-DN-").or_else(|| name.strip_prefix("CNI-SN-")).or_else(|| name.strip_prefix("CNI-"));
+    let rest = name
+        .strip_prefix("CNI-DN-")
+        .or_else(|| name.strip_prefix("CNI-SN-"))
+        .or_else(|| name.strip_prefix("CNI-"));
     rest.is_some_and(|r| r.len() >= 12 && r.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
@@ -96,10 +105,15 @@ fn unused(listing: &str) -> Vec<Vec<String>> {
         return Vec::new();
     }
     let mut out = Vec::new();
-    let exist: Vec<&str> = SHARED.into_iter().filter(|c| listing.lines().any(|l| l == format!("-N {c}"))).collect();
+    let exist: Vec<&str> = SHARED
+        .into_iter()
+        .filter(|c| listing.lines().any(|l| l == format!("-N {c}")))
+        .collect();
     for line in listing.lines().filter(|l| l.starts_with("-A ")) {
         let words = split(line);
-        if words.windows(2).any(|w| w[0] == "-j" && exist.contains(&w[1].as_str())) && !exist.contains(&words[1].as_str()) {
+        if words.windows(2).any(|w| w[0] == "-j" && exist.contains(&w[1].as_str()))
+            && !exist.contains(&words[1].as_str())
+        {
             out.push([vec!["-D".to_owned()], words[1..].to_vec()].concat());
         }
     }
@@ -114,7 +128,11 @@ pub(crate) fn left(names: &Names) -> Vec<String> {
     let mut left = Vec::new();
     for table in TABLES {
         if let Ok(listing) = crate::output(Command::new("iptables").args(["-w", "-t", table, "-S"])) {
-            left.extend(commands(&listing, names).into_iter().map(|w| format!("iptables rule in {table}: {}", w.join(" "))));
+            left.extend(
+                commands(&listing, names)
+                    .into_iter()
+                    .map(|w| format!("iptables rule in {table}: {}", w.join(" "))),
+            );
         }
     }
     left

@@ -43,7 +43,10 @@ pub(crate) fn snapshotter(dir: &Path) -> Result<&'static str> {
         fs::create_dir_all(at.join(sub))?;
     }
     let options = format!("lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work", at.display());
-    let mounted = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(at.join("merged")).output();
+    let mounted = Command::new("mount")
+        .args(["-t", "overlay", "overlay", "-o", &options])
+        .arg(at.join("merged"))
+        .output();
     let works = mounted.is_ok_and(|out| out.status.success());
     if works {
         crate::output(Command::new("umount").arg(at.join("merged")))?;

@@ -43,13 +43,28 @@ pub struct Lab {
 impl Lab {
     /// Makes the directory and prepares the kernel. Nothing runs yet.
     pub fn new() -> Result<Self> {
-        ensure!(kernel::is_root(), "a lab needs root: it makes mounts, network namespaces and cgroups");
+        ensure!(
+            kernel::is_root(),
+            "a lab needs root: it makes mounts, network namespaces and cgroups"
+        );
         kernel::prepare()?;
         let names = Names::pick()?;
         // From here on the guard cleans up.
-        let mut lab = Self { names, snapshotter: "overlayfs", guardian: None };
+        let mut lab = Self {
+            names,
+            snapshotter: "overlayfs",
+            guardian: None,
+        };
         lab.guardian = Some(guardian::Guardian::spawn(lab.dir())?);
-        for sub in ["cni/bin", "cni/net.d", "root", "logs", "state", "manifests", "plugins.d"] {
+        for sub in [
+            "cni/bin",
+            "cni/net.d",
+            "root",
+            "logs",
+            "state",
+            "manifests",
+            "plugins.d",
+        ] {
             fs::create_dir_all(lab.dir().join(sub)).with_context(|| format!("cannot create {sub}"))?;
         }
         lab.snapshotter = kernel::snapshotter(lab.dir())?;
@@ -114,7 +129,8 @@ impl Lab {
                 { "type": "portmap", "capabilities": { "portMappings": true } },
             ],
         });
-        fs::write(self.cni_conf_dir().join("10-classic.conflist"), conf.to_string()).context("cannot write the CNI configuration")
+        fs::write(self.cni_conf_dir().join("10-classic.conflist"), conf.to_string())
+            .context("cannot write the CNI configuration")
     }
 
     /// Removes everything now and reports what could not be removed.
@@ -123,7 +139,9 @@ impl Lab {
     }
 
     fn remove(&mut self) -> Result<()> {
-        let Some(guardian) = self.guardian.take() else { return Ok(()) };
+        let Some(guardian) = self.guardian.take() else {
+            return Ok(());
+        };
         let swept = sweep(&self.names.dir);
         // After the sweep: until then the guardian is still needed.
         guardian.dismiss();

@@ -22,7 +22,8 @@ pub struct Names {
 impl Names {
     /// A name that nobody uses, with its directory made.
     pub(crate) fn pick() -> Result<Self> {
-        let mut seed = std::process::id() as u16 ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.subsec_nanos() as u16);
+        let mut seed =
+            std::process::id() as u16 ^ std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.subsec_nanos() as u16);
         for _ in 0..64 {
             seed = seed.wrapping_mul(25173).wrapping_add(13849);
             let names = Self::of(Path::new(&format!("/tmp/{PREFIX}{seed:04x}")))?;
@@ -41,7 +42,9 @@ impl Names {
     /// Of a lab in that directory.
     pub(crate) fn of(dir: &Path) -> Result<Self> {
         let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let digits = name.strip_prefix(PREFIX).filter(|d| d.len() == 4 && dir.parent() == Some(Path::new("/tmp")));
+        let digits = name
+            .strip_prefix(PREFIX)
+            .filter(|d| d.len() == 4 && dir.parent() == Some(Path::new("/tmp")));
         let Some(number) = digits.and_then(|d| u16::from_str_radix(d, 16).ok()) else {
             bail!("{} is not the directory of a lab", dir.display());
         };
@@ -70,10 +73,17 @@ impl Names {
 
     fn subnet_in_use(&self) -> Result<bool> {
         // Hexadecimal and little endian, as the kernel shows it.
-        let octets: Vec<u8> = self.subnet_prefix.trim_end_matches('.').split('.').filter_map(|o| o.parse().ok()).collect();
+        let octets: Vec<u8> = self
+            .subnet_prefix
+            .trim_end_matches('.')
+            .split('.')
+            .filter_map(|o| o.parse().ok())
+            .collect();
         let wanted = format!("00{:02X}{:02X}{:02X}", octets[2], octets[1], octets[0]);
         let routes = fs::read_to_string("/proc/net/route").context("cannot read /proc/net/route")?;
-        Ok(routes.lines().any(|line| line.split_whitespace().nth(1) == Some(wanted.as_str())))
+        Ok(routes
+            .lines()
+            .any(|line| line.split_whitespace().nth(1) == Some(wanted.as_str())))
     }
 }
 
@@ -92,7 +102,15 @@ mod tests {
 
     #[test]
     fn other_directories_are_refused() {
-        for dir in ["/", "/tmp", "/tmp/wl-", "/tmp/wl-3fa9x", "/home/wl-3fa9", "/tmp/wl-zzzz", "/tmp/x/wl-3fa9"] {
+        for dir in [
+            "/",
+            "/tmp",
+            "/tmp/wl-",
+            "/tmp/wl-3fa9x",
+            "/home/wl-3fa9",
+            "/tmp/wl-zzzz",
+            "/tmp/x/wl-3fa9",
+        ] {
             assert!(Names::of(Path::new(dir)).is_err(), "{dir}");
         }
     }

@@ -12,7 +12,14 @@ use anyhow::{Context, Result, bail};
 use crate::{Names, iptables};
 
 /// The programs that a lab starts. A person's `tail -f` in the directory is not among them.
-const PROGRAMS: [&str; 6] = ["witlet", "containerd", "containerd-shim-runc-v2", "runc", "ctr", "witlet-cni"];
+const PROGRAMS: [&str; 6] = [
+    "witlet",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "runc",
+    "ctr",
+    "witlet-cni",
+];
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,11 +78,16 @@ fn daemons(dir: &Path) -> BTreeSet<i32> {
     let mut found = BTreeSet::new();
     let own = std::process::id() as i32;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else {
+            continue;
+        };
         // Empty for a zombie, which only its parent can remove.
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let mut args = line.split(|b| *b == 0);
-        let program = args.next().and_then(|a| a.rsplit(|b| *b == b'/').next()).unwrap_or_default();
+        let program = args
+            .next()
+            .and_then(|a| a.rsplit(|b| *b == b'/').next())
+            .unwrap_or_default();
         let ours = PROGRAMS.iter().any(|p| p.as_bytes() == program) && args.any(|arg| mentions(arg, dir));
         if ours && pid != own {
             found.insert(pid);
@@ -87,7 +99,11 @@ fn daemons(dir: &Path) -> BTreeSet<i32> {
 /// The path itself or something below it, perhaps behind `--flag=` or `unix://`.
 fn mentions(arg: &[u8], dir: &Path) -> bool {
     let dir = dir.as_os_str().as_bytes();
-    (0..arg.len()).any(|i| arg[i..].strip_prefix(dir).is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b','))))
+    (0..arg.len()).any(|i| {
+        arg[i..]
+            .strip_prefix(dir)
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b',')))
+    })
 }
 
 /// Processes in containers: in the lab's cgroups, or known to runc as a container's first process.
@@ -98,12 +114,18 @@ fn contained(names: &Names) -> BTreeSet<i32> {
         found.extend(list.lines().filter_map(|l| l.parse::<i32>().ok()));
     }
     for bundle in bundles(&names.dir) {
-        let Some(pid) = fs::read_to_string(bundle.join("init.pid")).ok().and_then(|t| t.trim().parse::<i32>().ok()) else {
+        let Some(pid) = fs::read_to_string(bundle.join("init.pid"))
+            .ok()
+            .and_then(|t| t.trim().parse::<i32>().ok())
+        else {
             continue;
         };
         // The number may belong to somebody else by now: only if its root or a mount of it is in our directory.
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-        if mounts.contains(&format!("{}/", names.dir.display())) && pid as u32 != std::process::id() && !shares_our_mounts(pid) {
+        if mounts.contains(&format!("{}/", names.dir.display()))
+            && pid as u32 != std::process::id()
+            && !shares_our_mounts(pid)
+        {
             found.insert(pid);
         }
     }
@@ -122,7 +144,12 @@ fn is_zombie(pid: i32) -> bool {
 
 fn bundles(dir: &Path) -> Vec<PathBuf> {
     let tasks = dir.join("containerd/state/io.containerd.runtime.v2.task/k8s.io");
-    fs::read_dir(tasks).into_iter().flatten().flatten().map(|e| e.path()).collect()
+    fs::read_dir(tasks)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .collect()
 }
 
 /// Shims put their sockets where containerd's default directory is, whatever its configuration says.
@@ -150,7 +177,10 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
-        let code = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        let code = tail
+            .get(..3)
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .and_then(|d| u8::from_str_radix(d, 8).ok());
         match (first, code) {
             (b'\\', Some(byte)) => {
                 out.push(byte);
@@ -173,7 +203,8 @@ fn unmount(dir: &Path) -> Result<()> {
             return Ok(());
         }
         for point in found.iter().rev() {
-            let path = std::ffi::CString::new(point.as_os_str().as_bytes()).context("a mount point with a zero byte")?;
+            let path =
+                std::ffi::CString::new(point.as_os_str().as_bytes()).context("a mount point with a zero byte")?;
             // SAFETY: the path is a valid C string for the time of the call.
             unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) };
         }
@@ -185,14 +216,27 @@ fn unmount(dir: &Path) -> Result<()> {
 fn cgroups(names: &Names) -> Vec<PathBuf> {
     let base = Path::new("/sys/fs/cgroup");
     let mut roots = vec![base.join(&names.name)];
-    roots.extend(fs::read_dir(base).into_iter().flatten().flatten().map(|e| e.path().join(&names.name)));
+    roots.extend(
+        fs::read_dir(base)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path().join(&names.name)),
+    );
     let mut found = Vec::new();
     while let Some(dir) = roots.pop() {
         // Links such as `cpu,cpuacct` lead to what is listed already; below a cgroup there are no links.
         if !dir.is_dir() || fs::canonicalize(&dir).ok().as_deref() != Some(&dir) {
             continue;
         }
-        roots.extend(fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()));
+        roots.extend(
+            fs::read_dir(&dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.path())
+                .filter(|p| p.is_dir()),
+        );
         found.push(dir);
     }
     found
@@ -219,7 +263,12 @@ mod tests {
     #[test]
     fn only_the_directory_itself_counts_as_mentioned() {
         let dir = Path::new("/tmp/wl-3fa9");
-        for arg in ["/tmp/wl-3fa9", "/tmp/wl-3fa9/c.sock", "--config=/tmp/wl-3fa9/x", "unix:///tmp/wl-3fa9/c.sock"] {
+        for arg in [
+            "/tmp/wl-3fa9",
+            "/tmp/wl-3fa9/c.sock",
+            "--config=/tmp/wl-3fa9/x",
+            "unix:///tmp/wl-3fa9/c.sock",
+        ] {
             assert!(mentions(arg.as_bytes(), dir), "{arg}");
         }
         for arg in ["/tmp/wl-3fa90", "/tmp/wl-3fa", "", "wl-3fa9"] {

@@ -26,7 +26,10 @@ impl Tar {
 
     fn entry(&mut self, path: &str, mode: u32, kind: u8, link: &str, content: &[u8]) -> Result<()> {
         if path.len() >= 100 || link.len() >= 100 {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("path too long for a plain tar header: {path}")));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("path too long for a plain tar header: {path}"),
+            ));
         }
         let mut header = [0_u8; BLOCK];
         let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -75,16 +78,29 @@ mod tests {
         tar.dir("tmp").unwrap();
         tar.file("etc/hello", 0o640, b"hi\n").unwrap();
         tar.symlink("bin/sh", "busybox").unwrap();
-        let mut child =
-            Command::new("tar").args(["-tvf", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("tar")
+            .args(["-tvf", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(&tar.finish()).unwrap();
         let out = child.wait_with_output().unwrap();
         let listing = String::from_utf8(out.stdout).unwrap();
         assert!(out.status.success());
         let lines: Vec<&str> = listing.lines().collect();
-        assert!(lines[0].starts_with("drwxrwxrwt") && lines[0].ends_with("tmp/"), "{listing}");
-        assert!(lines[1].starts_with("-rw-r-----") && lines[1].ends_with("etc/hello"), "{listing}");
-        assert!(lines[2].starts_with("lrwxrwxrwx") && lines[2].ends_with("bin/sh -> busybox"), "{listing}");
+        assert!(
+            lines[0].starts_with("drwxrwxrwt") && lines[0].ends_with("tmp/"),
+            "{listing}"
+        );
+        assert!(
+            lines[1].starts_with("-rw-r-----") && lines[1].ends_with("etc/hello"),
+            "{listing}"
+        );
+        assert!(
+            lines[2].starts_with("lrwxrwxrwx") && lines[2].ends_with("bin/sh -> busybox"),
+            "{listing}"
+        );
     }
 
     #[test]

@@ -44,15 +44,37 @@ fn only_the_labs_own_rules_go() {
 #[test]
 fn the_comment_stays_one_word() {
     let words = split(r#"-A X -m comment --comment "name: \"wl3fa9\" id: \"c1\"" -j Y"#);
-    assert_eq!(words, ["-A", "X", "-m", "comment", "--comment", r#"name: "wl3fa9" id: "c1""#, "-j", "Y"]);
+    assert_eq!(
+        words,
+        [
+            "-A",
+            "X",
+            "-m",
+            "comment",
+            "--comment",
+            r#"name: "wl3fa9" id: "c1""#,
+            "-j",
+            "Y"
+        ]
+    );
 }
 
 #[test]
 fn shared_chains_stay_while_a_pod_uses_them() {
     assert!(unused(LISTING).is_empty());
-    let without: String = LISTING.lines().filter(|l| !l.contains("CNI-DN-")).map(|l| format!("{l}\n")).collect();
+    let without: String = LISTING
+        .lines()
+        .filter(|l| !l.contains("CNI-DN-"))
+        .map(|l| format!("{l}\n"))
+        .collect();
     let commands: Vec<String> = unused(&without).into_iter().map(|w| w.join(" ")).collect();
-    assert_eq!(commands[0], "-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT");
-    assert_eq!(commands[1], "-D POSTROUTING -m comment --comment CNI portfwd requiring masquerade -j CNI-HOSTPORT-MASQ");
+    assert_eq!(
+        commands[0],
+        "-D PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT"
+    );
+    assert_eq!(
+        commands[1],
+        "-D POSTROUTING -m comment --comment CNI portfwd requiring masquerade -j CNI-HOSTPORT-MASQ"
+    );
     assert_eq!(commands.len(), 2 + 6);
 }
