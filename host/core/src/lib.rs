@@ -2,6 +2,8 @@
 
 pub mod desired;
 pub mod ids;
+pub mod keyring;
+pub mod manifest;
 pub mod observed;
 pub mod plan;
 pub mod resources;
