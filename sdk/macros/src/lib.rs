@@ -130,7 +130,8 @@ impl Parse for Args {
                 input.parse::<Token![,]>()?;
             }
         }
-        let name = name.ok_or_else(|| input.error("`name = \"…\"` is missing: what the plugin is called"))?;
+        let name =
+            name.ok_or_else(|| Error::new(input.span(), "`name = \"…\"` is missing: what the plugin is called"))?;
         Ok(Self {
             name,
             capabilities,
@@ -173,6 +174,10 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
                 PLUGIN.get_or_init(::std::default::Default::default)
             }
         }
+
+        // In native builds, where nothing is exported, the plugin still counts as used.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> &'static #plugin = <#plugin as ::witlet_sdk::registration::Registered>::get;
 
         // The exported names are no symbols that a native linker takes.
         #[cfg(target_arch = "wasm32")]

@@ -10,6 +10,7 @@ pub use self::bindings::witlet::network::exec::{Command, Output};
 pub use self::bindings::witlet::network::sandboxes::Sandbox;
 pub use crate::Pod;
 use crate::registration::{Exported, Registered, enter};
+use crate::time::millis;
 use crate::{Error, Result};
 
 pub trait Network {
@@ -23,9 +24,19 @@ pub trait Network {
     fn status(&self) -> Result<()>;
 }
 
-/// Capability `exec`: runs a program that the grant lists, with a clean environment. Works only in a component.
-pub fn run(command: &Command, timeout: Duration) -> Result<Output> {
-    bindings::witlet::network::exec::run(command, u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))
+/// Capability `exec`: run programs of the node that the grant lists, with a clean environment.
+pub trait Exec {
+    fn run(&self, command: &Command, timeout: Duration) -> Result<Output>;
+}
+
+/// The node itself. Works only in a component.
+#[derive(Clone, Copy, Debug)]
+pub struct Node;
+
+impl Exec for Node {
+    fn run(&self, command: &Command, timeout: Duration) -> Result<Output> {
+        bindings::witlet::network::exec::run(command, millis(timeout))
+    }
 }
 
 impl<T: Network + Registered> Guest for Exported<T> {

@@ -22,3 +22,9 @@ pub fn monotonic() -> Duration {
         START.get_or_init(std::time::Instant::now).elapsed()
     }
 }
+
+/// As host functions take it: whole milliseconds, never 0 for something that is more.
+pub fn millis(duration: Duration) -> u32 {
+    let rounded = duration.as_nanos().div_ceil(1_000_000);
+    u32::try_from(rounded).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,12 @@
+//! A host to test a plugin's logic against, natively and without WebAssembly.
+//!
+//! What answers (network, programs, HTTP) is a [`Script`]: it gives prepared answers in order and keeps what it was asked.
+//! What has a state (a volume's directory) is a small model of the real thing.
+
+mod dir;
+mod network;
+mod script;
+
+pub use dir::{FakeDir, Node};
+pub use network::FakePodNet;
+pub use script::Script;
