@@ -1,4 +1,17 @@
 //! The next steps towards what a pod should be: `plan()`.
+//!
+//! The worker of a pod derives its status, plans, carries out the actions, and does so again until a plan is settled
+//! ([`Plan::is_settled`]). A plan may hold the first steps only; the next one goes on from what these brought about.
+//!
+//! ```text
+//! loop {
+//!     memory.status = derive_status(want, have, memory, rules, now)      // and publish it
+//!     plan = plan(want, have, memory, rules, now)
+//!     plan.remember(&mut memory)                                         // before the actions
+//!     for action in plan.actions { receipts -> have.apply(), memory.done(action) }
+//!     if plan was settled before remember() { break }
+//! }
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -6,7 +19,20 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::ContainerKind;
+use crate::desired::{self, ContainerKind, DesiredPod};
+use crate::observed::ObservedPod;
+
+mod containers;
+mod init;
+mod pass;
+mod sandbox;
+mod stage;
+pub mod teardown;
+mod volumes;
+
+pub use sandbox::{SandboxChange, sandbox_change};
+pub(crate) use stage::is_terminal;
+pub(crate) use teardown::{DEADLINE_MESSAGE, DEADLINE_REASON};
 
 /// How far a pod is on its way. It never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
@@ -31,13 +57,15 @@ pub struct PodMemory {
     pub dirs: bool,
     pub cgroup: bool,
     pub volumes: Volumes,
+    /// Its probe workers were started.
+    pub probing: bool,
     /// Why the last start of a container failed; shown as its waiting reason until it starts.
     pub start_errors: BTreeMap<String, StartError>,
     pub restarts: BTreeMap<String, RestartBackoff>,
     pub probes: BTreeMap<String, ProbeResults>,
     /// The status that was last derived; at first the one that the API has.
     pub status: PodStatus,
-    /// Do not try again before this moment (after a failed sync).
+    /// Do not try again before this moment (after a failed sync). The beginning of the end does not wait for it.
     pub retry_at: Option<Timestamp>,
     /// Addresses of a sandbox that is gone: shown until the pod is.
     pub last_ips: Vec<std::net::IpAddr>,
@@ -51,20 +79,22 @@ pub enum Volumes {
     NotMounted,
     /// All that containers use are mounted.
     Mounted,
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     /// Nothing is mounted any more.
     Unmounted,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct StartError {
-    /// `CreateContainerError`, `ErrImagePull`, … (contract/pod.md 4.7 rule 29, 6.1 rule 4)
+    /// `CreateContainerError`, `ErrImagePull`, … (the kubelet contract, pod 4.7 rule 29, 6.1 rule 4)
     pub reason: String,
     pub message: String,
 }
 
-/// The crash-loop entry of one container (contract/pod.md 4.6).
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The crash-loop entry of one container (the kubelet contract, pod 4.6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RestartBackoff {
     /// Changes with image and resources, and so starts a new entry.
     pub key: String,
@@ -98,28 +128,49 @@ pub struct Rules {
     pub agent_started: Timestamp,
 }
 
-/// One step. They are carried out in order; a failed one ends the pass.
+/// One step. They are carried out in order; a failed one ends the pass, if [`Action::is_required`].
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub enum Action {
     EnsureDirs,
     EnsureCgroup,
     MountVolumes,
+    /// One worker per probe of the regular containers and sidecars. Cannot fail.
     StartProbes,
     /// Liveness and startup probes of regular containers, at the beginning of the end.
     StopProbes,
     /// Every running container, sidecars after the others, then every sandbox.
-    KillPod { grace: i64, reason: String },
-    KillContainer { id: String, name: String, kind: ContainerKind, grace: i64, message: String, cause: KillCause },
-    RemoveContainer { id: String, keep_logs: bool },
-    CreateSandbox { attempt: u32 },
-    StartContainer { name: String, kind: ContainerKind, restart_count: u32 },
+    KillPod {
+        grace: i64,
+        reason: String,
+    },
+    KillContainer {
+        id: String,
+        name: String,
+        kind: ContainerKind,
+        grace: i64,
+        message: String,
+        cause: KillCause,
+    },
+    RemoveContainer {
+        id: String,
+        keep_logs: bool,
+    },
+    CreateSandbox {
+        attempt: u32,
+    },
+    /// Where no instance is left to count from, `restart_count` is 0, and a log that is still there may tell better.
+    StartContainer {
+        name: String,
+        kind: ContainerKind,
+        restart_count: u32,
+    },
     UnmountVolumes,
     RemoveCgroup,
     /// Write the final status; the object may then be deleted from the API.
     Finish,
 }
 
-/// Why a container is killed; decides over the grace period (contract/pod.md 7 rule 5).
+/// Why a container is killed; decides over the grace period (the kubelet contract, pod 7 rule 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum KillCause {
     Deletion,
@@ -150,4 +201,103 @@ pub struct Plan {
     /// Plan again at this moment, if nothing happens before.
     pub wake_at: Option<Timestamp>,
     pub notes: Vec<Note>,
+    /// Crash-loop entries that change.
+    pub restarts: BTreeMap<String, RestartBackoff>,
+    /// Waiting reasons that change.
+    pub start_errors: BTreeMap<String, StartError>,
+}
+
+/// What to do next with one pod. A function of its arguments alone; it never fails.
+///
+/// Nothing is planned before the pod was observed once (`have.at`): a plan against an empty list would start a second
+/// copy of everything that runs.
+pub fn plan(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory, rules: &Rules, now: Timestamp) -> Plan {
+    if have.at.is_none() || desired::is_mirror(&want.pod) {
+        return Plan {
+            stage: memory.stage,
+            grace: memory.grace,
+            ..Plan::default()
+        };
+    }
+    let mut pass = pass::Pass::new(want, have, memory, rules, now);
+    match stage::next(want, have, memory) {
+        Stage::Sync => pass.sync(),
+        stage => pass.end(stage),
+    }
+    pass.plan
+}
+
+impl Plan {
+    /// Nothing to do, and nothing new to know: plan again only when something happened, or at `wake_at`.
+    pub fn is_settled(&self, memory: &PodMemory) -> bool {
+        self.actions.is_empty()
+            && self.stage == memory.stage
+            && self
+                .start_errors
+                .iter()
+                .all(|(name, error)| memory.start_errors.get(name) == Some(error))
+    }
+
+    /// Takes over what the plan decided. To be called before the actions are carried out, whatever becomes of them.
+    pub fn remember(&self, memory: &mut PodMemory) {
+        // A failed sync must not delay the end, nor a failed kill a shorter grace.
+        if self.stage > memory.stage || (self.grace.is_some() && self.grace != memory.grace) {
+            memory.retry_at = None;
+        }
+        memory.stage = memory.stage.max(self.stage);
+        memory.grace = self.grace.or(memory.grace);
+        memory
+            .restarts
+            .extend(self.restarts.iter().map(|(k, v)| (k.clone(), v.clone())));
+        memory
+            .start_errors
+            .extend(self.start_errors.iter().map(|(k, v)| (k.clone(), v.clone())));
+        for action in &self.actions {
+            match action {
+                Action::StartProbes => memory.probing = true,
+                Action::StopProbes => memory.probing = false,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl PodMemory {
+    /// Records that an action was carried out. What it did in the runtime goes into the [`ObservedPod`] as a receipt.
+    pub fn done(&mut self, action: &Action) {
+        match action {
+            Action::EnsureDirs => self.dirs = true,
+            Action::EnsureCgroup => self.cgroup = true,
+            Action::MountVolumes => self.volumes = Volumes::Mounted,
+            Action::UnmountVolumes => self.volumes = Volumes::Unmounted,
+            Action::RemoveCgroup => self.cgroup = false,
+            Action::StartContainer { name, .. } => {
+                self.start_errors.remove(name);
+            }
+            Action::Finish => {
+                self.final_status_written = true;
+                self.stage = Stage::Finished;
+            }
+            Action::StartProbes
+            | Action::StopProbes
+            | Action::KillPod { .. }
+            | Action::KillContainer { .. }
+            | Action::RemoveContainer { .. }
+            | Action::CreateSandbox { .. } => {}
+        }
+    }
+}
+
+impl Action {
+    /// Whether its failure ends the pass. One container that cannot start keeps only those back that must come after it
+    /// (the kubelet contract, pod 4.3 rule 15).
+    pub fn is_required(&self) -> bool {
+        !matches!(
+            self,
+            Self::StartContainer {
+                kind: ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral,
+                ..
+            }
+        )
+    }
 }

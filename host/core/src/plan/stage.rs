@@ -1,0 +1,39 @@
+//! How far the pod is (the kubelet contract, pod 2).
+
+use super::pass::alive;
+use super::{PodMemory, Stage};
+use crate::desired::{DesiredPod, Source};
+use crate::observed::ObservedPod;
+
+pub(super) fn next(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory) -> Stage {
+    if memory.stage == Stage::Finished || memory.final_status_written {
+        return Stage::Finished;
+    }
+    if memory.stage == Stage::Terminated {
+        return Stage::Terminated;
+    }
+    if memory.stage == Stage::Sync && !is_to_end(want, have, memory) {
+        return Stage::Sync;
+    }
+    if alive(have) {
+        Stage::Terminating
+    } else {
+        Stage::Terminated
+    }
+}
+
+fn is_to_end(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory) -> bool {
+    let gone = want.removed || want.source == Source::Runtime || want.pod.metadata.deletion_timestamp.is_some();
+    if want.rejected.is_some() {
+        // Nothing was made for it that would have to be released. One that ran before, and is refused after a restart of
+        // the agent, has to end like any other.
+        return gone || alive(have);
+    }
+    let api = want.pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    gone || want.kill.is_some() || is_terminal(memory.status.phase.as_deref()) || is_terminal(api)
+}
+
+/// A phase that a pod never leaves.
+pub(crate) fn is_terminal(phase: Option<&str>) -> bool {
+    matches!(phase, Some("Failed" | "Succeeded"))
+}
