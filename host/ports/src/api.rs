@@ -36,6 +36,8 @@ pub trait Objects: Send + Sync + 'static {
     async fn token(&self, request: &TokenRequest) -> Result<Token>;
     /// All services, for environment variables. An error until they were listed once.
     async fn services(&self) -> Result<Vec<Arc<Service>>>;
+    /// The runtime handler of a RuntimeClass.
+    async fn runtime_handler(&self, class: &str) -> Result<String>;
     /// From now on a pod refers to these objects; keep them fresh. Replaces what was said before of that pod.
     fn register(&self, pod: &Arc<Pod>);
     /// The pod is gone.

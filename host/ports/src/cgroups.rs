@@ -2,25 +2,9 @@
 
 use async_trait::async_trait;
 use witlet_core::ids::PodUid;
+pub use witlet_core::resources::PodCgroup;
 
 use crate::Result;
-
-/// What a pod's cgroup is given (contract/node.md D2).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct PodCgroup {
-    pub uid: String,
-    /// `Guaranteed`, `Burstable`, `BestEffort`
-    pub qos: String,
-    pub cpu_shares: u64,
-    /// Microseconds a period; none: no limit.
-    pub cpu_quota: Option<i64>,
-    pub cpu_period: u64,
-    /// Bytes; none: no limit.
-    pub memory_limit: Option<u64>,
-    pub pids_limit: Option<i64>,
-    /// Page size as the kernel writes it ("2MB") to bytes.
-    pub hugepages: Vec<(String, u64)>,
-}
 
 #[async_trait]
 pub trait Cgroups: Send + Sync + 'static {
