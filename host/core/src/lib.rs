@@ -18,6 +18,7 @@ mod names;
 pub mod node;
 pub mod observed;
 pub mod plan;
+mod quote;
 pub mod resources;
 pub mod restart;
 pub mod runtime;

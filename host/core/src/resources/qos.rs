@@ -59,7 +59,10 @@ pub fn compute(pod: &Pod) -> &'static str {
 fn add<'a>(sums: &mut Sums<'a>, list: Option<&'a BTreeMap<String, ApiQuantity>>) -> usize {
     let mut found = 0;
     for name in ["cpu", "memory"] {
-        let quantity = list.and_then(|l| l.get(name)).map(Quantity::from_api).unwrap_or_default();
+        let quantity = list
+            .and_then(|l| l.get(name))
+            .map(Quantity::from_api)
+            .unwrap_or_default();
         if quantity.is_positive() {
             let sum = sums.entry(name).or_default();
             *sum = sum.plus(quantity);

@@ -44,19 +44,31 @@ pub enum ParseError {
 }
 
 impl Quantity {
-    pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
+    pub const ZERO: Self = Self {
+        nanos: 0,
+        format: Format::DecimalSi,
+    };
 
     pub const fn from_units(units: i64) -> Self {
-        Self { nanos: units as i128 * NANOS, format: Format::DecimalSi }
+        Self {
+            nanos: units as i128 * NANOS,
+            format: Format::DecimalSi,
+        }
     }
 
     /// A number of bytes, written with a power of two where that is exact.
     pub const fn from_bytes(bytes: i64) -> Self {
-        Self { nanos: bytes as i128 * NANOS, format: Format::BinarySi }
+        Self {
+            nanos: bytes as i128 * NANOS,
+            format: Format::BinarySi,
+        }
     }
 
     pub const fn from_millis(millis: i64) -> Self {
-        Self { nanos: millis as i128 * (NANOS / 1000), format: Format::DecimalSi }
+        Self {
+            nanos: millis as i128 * (NANOS / 1000),
+            format: Format::DecimalSi,
+        }
     }
 
     /// A quantity of the API. What does not parse counts as zero: the API server has validated it, and a pod of any other
@@ -98,26 +110,40 @@ impl Quantity {
     /// Keeps the format of the first that is not zero.
     pub fn plus(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_add(other.nanos), format }
+        Self {
+            nanos: self.nanos.saturating_add(other.nanos),
+            format,
+        }
     }
 
     pub fn minus(self, other: Self) -> Self {
         let format = if self.is_zero() { other.format } else { self.format };
-        Self { nanos: self.nanos.saturating_sub(other.nanos), format }
+        Self {
+            nanos: self.nanos.saturating_sub(other.nanos),
+            format,
+        }
     }
 
     /// `ceil(self / divisor)`, or none for a divisor of zero.
     pub fn divide_up(self, divisor: Self) -> Option<i128> {
         (divisor.nanos != 0).then(|| {
             let floor = self.nanos.div_euclid(divisor.nanos);
-            if self.nanos.rem_euclid(divisor.nanos) == 0 || divisor.nanos < 0 { floor } else { floor.saturating_add(1) }
+            if self.nanos.rem_euclid(divisor.nanos) == 0 || divisor.nanos < 0 {
+                floor
+            } else {
+                floor.saturating_add(1)
+            }
         })
     }
 }
 
 fn round_up(nanos: i128, unit: i128) -> i128 {
     let whole = nanos / unit;
-    if nanos % unit == 0 { whole } else { whole + nanos.signum() }
+    if nanos % unit == 0 {
+        whole
+    } else {
+        whole + nanos.signum()
+    }
 }
 
 fn saturate(value: i128) -> i64 {
@@ -163,7 +189,11 @@ impl FromStr for Quantity {
         if whole.is_empty() && fraction.is_empty() {
             return Err(ParseError::Format);
         }
-        let suffix = if after.starts_with('.') { &after[1 + fraction.len()..] } else { after };
+        let suffix = if after.starts_with('.') {
+            &after[1 + fraction.len()..]
+        } else {
+            after
+        };
         let (base_two, exponent, format) = suffix_of(suffix)?;
 
         let (number, dropped, sticky) = accumulate(whole, fraction, base_two);
@@ -177,7 +207,10 @@ impl FromStr for Quantity {
                 format = Format::DecimalSi;
             }
         }
-        Ok(Self { nanos: if negative { -nanos } else { nanos }, format })
+        Ok(Self {
+            nanos: if negative { -nanos } else { nanos },
+            format,
+        })
     }
 }
 
@@ -207,14 +240,19 @@ fn suffix_of(suffix: &str) -> Result<(bool, i32, Format), ParseError> {
         "Pi" => two(50),
         "Ei" => two(60),
         other => match other.strip_prefix(['e', 'E']) {
-            Some(exponent) => {
-                exponent.parse().map(|e| (false, e, Format::DecimalExponent)).map_err(|_| ParseError::Suffix)
-            }
+            Some(exponent) => exponent
+                .parse()
+                .map(|e| (false, e, Format::DecimalExponent))
+                .map_err(|_| ParseError::Suffix),
             None => {
                 let letters = other.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
                 let number = letters.strip_prefix(['+', '-']).unwrap_or(letters);
                 let wellformed = number.bytes().all(|b| b.is_ascii_digit());
-                Err(if wellformed { ParseError::Suffix } else { ParseError::Format })
+                Err(if wellformed {
+                    ParseError::Suffix
+                } else {
+                    ParseError::Format
+                })
             }
         },
     }
@@ -226,7 +264,11 @@ fn accumulate(whole: &str, fraction: &str, base_two: bool) -> (u128, i64, bool) 
     let limit = if base_two { u128::MAX >> 61 } else { u128::MAX >> 1 };
     let (mut number, mut dropped, mut sticky) = (0u128, 0i64, false);
     for digit in whole.bytes().chain(fraction.bytes()).map(|b| u128::from(b - b'0')) {
-        match number.checked_mul(10).and_then(|n| n.checked_add(digit)).filter(|n| *n <= limit && dropped == 0) {
+        match number
+            .checked_mul(10)
+            .and_then(|n| n.checked_add(digit))
+            .filter(|n| *n <= limit && dropped == 0)
+        {
             Some(next) => number = next,
             None => {
                 dropped += 1;
