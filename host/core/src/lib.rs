@@ -19,6 +19,7 @@ pub mod node;
 pub mod observed;
 pub mod plan;
 mod quote;
+pub mod probe;
 pub mod resources;
 pub mod restart;
 pub mod runtime;

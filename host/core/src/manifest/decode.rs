@@ -25,7 +25,11 @@ pub(super) fn decode<T: DeserializeOwned>(mut root: Node) -> (Option<T>, Vec<Mis
     let mut refused = Vec::new();
     loop {
         let noted = RefCell::new(Vec::new());
-        let result = T::deserialize(Decoder { node: &root, path: Path::Root, noted: &noted });
+        let result = T::deserialize(Decoder {
+            node: &root,
+            path: Path::Root,
+            noted: &noted,
+        });
         let mut noted = noted.into_inner();
         match result {
             Ok(object) => {
@@ -35,7 +39,10 @@ pub(super) fn decode<T: DeserializeOwned>(mut root: Node) -> (Option<T>, Vec<Mis
             Err(error) => {
                 let path = error.path.unwrap_or_default();
                 let again = refused.len() < MAX_ATTEMPTS && root.remove(&path);
-                refused.push(Mistake { path, message: error.message });
+                refused.push(Mistake {
+                    path,
+                    message: error.message,
+                });
                 if !again {
                     noted.append(&mut refused);
                     return (None, noted);
@@ -81,7 +88,10 @@ impl std::error::Error for Refused {}
 
 impl de::Error for Refused {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { path: None, message: message.to_string() }
+        Self {
+            path: None,
+            message: message.to_string(),
+        }
     }
 }
 
@@ -94,7 +104,10 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     fn note(&self, message: String) {
-        self.noted.borrow_mut().push(Mistake { path: self.path.to_string(), message });
+        self.noted.borrow_mut().push(Mistake {
+            path: self.path.to_string(),
+            message,
+        });
     }
 
     fn expected(&self, what: &str) {
@@ -257,7 +270,10 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 &[]
             }
         };
-        visitor.visit_seq(Items { of: self, items: items.iter().enumerate() })
+        visitor.visit_seq(Items {
+            of: self,
+            items: items.iter().enumerate(),
+        })
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Refused> {
@@ -282,7 +298,11 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 &[]
             }
         };
-        visitor.visit_map(Entries { of: self, entries: entries.iter(), value: None })
+        visitor.visit_map(Entries {
+            of: self,
+            entries: entries.iter(),
+            value: None,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -302,7 +322,10 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
     ) -> Result<V::Value, Refused> {
         match &self.node.value {
             Value::Str(s) => visitor.visit_enum(s.as_str().into_deserializer()),
-            _ => Err(Refused { path: Some(self.path.to_string()), message: "expected a string".into() }),
+            _ => Err(Refused {
+                path: Some(self.path.to_string()),
+                message: "expected a string".into(),
+            }),
         }
     }
 
@@ -334,9 +357,17 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = Refused;
 
     fn next_element_seed<T: de::DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
-        let Some((index, node)) = self.items.next() else { return Ok(None) };
+        let Some((index, node)) = self.items.next() else {
+            return Ok(None);
+        };
         let path = Path::Index(&self.of.path, index);
-        seed.deserialize(Decoder { node, path, noted: self.of.noted }).map(Some).map_err(|e| e.at(path))
+        seed.deserialize(Decoder {
+            node,
+            path,
+            noted: self.of.noted,
+        })
+        .map(Some)
+        .map_err(|e| e.at(path))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -354,7 +385,9 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = Refused;
 
     fn next_key_seed<K: de::DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
-        let Some((key, node)) = self.entries.next() else { return Ok(None) };
+        let Some((key, node)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.value = Some((key, node));
         seed.deserialize(key.as_str().into_deserializer()).map(Some)
     }
@@ -364,6 +397,11 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let path = Path::Key(&self.of.path, key);
-        seed.deserialize(Decoder { node, path, noted: self.of.noted }).map_err(|e| e.at(path))
+        seed.deserialize(Decoder {
+            node,
+            path,
+            noted: self.of.noted,
+        })
+        .map_err(|e| e.at(path))
     }
 }

@@ -54,7 +54,11 @@ fn set(field: &mut Option<String>, value: &str) {
 
 /// `serviceAccount` is the old name of `serviceAccountName`; the API shows both.
 fn service_account(spec: &mut PodSpec) {
-    let name = [&spec.service_account_name, &spec.service_account].into_iter().flatten().find(|n| !n.is_empty()).cloned();
+    let name = [&spec.service_account_name, &spec.service_account]
+        .into_iter()
+        .flatten()
+        .find(|n| !n.is_empty())
+        .cloned();
     if name.is_some() {
         spec.service_account_name.clone_from(&name);
         spec.service_account = name;
@@ -70,7 +74,11 @@ fn default_container(container: &mut Container) {
         set(&mut port.protocol, "TCP");
     }
     container.env.iter_mut().flatten().for_each(default_env);
-    let probes = [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    let probes = [
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+        &mut container.startup_probe,
+    ];
     probes.into_iter().flatten().for_each(default_probe);
     if let Some(lifecycle) = &mut container.lifecycle {
         let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop];
@@ -219,7 +227,12 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(downward) = &mut volume.downward_api {
         downward.default_mode.get_or_insert(MODE);
-        downward.items.iter_mut().flatten().filter_map(|i| i.field_ref.as_mut()).for_each(default_field);
+        downward
+            .items
+            .iter_mut()
+            .flatten()
+            .filter_map(|i| i.field_ref.as_mut())
+            .for_each(default_field);
     }
     if let Some(projected) = &mut volume.projected {
         projected.default_mode.get_or_insert(MODE);
@@ -227,7 +240,10 @@ fn default_volume(volume: &mut Volume) {
             if let Some(token) = &mut source.service_account_token {
                 token.expiration_seconds.get_or_insert(3600);
             }
-            let items = source.downward_api.iter_mut().flat_map(|d| d.items.iter_mut().flatten());
+            let items = source
+                .downward_api
+                .iter_mut()
+                .flat_map(|d| d.items.iter_mut().flatten());
             items.filter_map(|i| i.field_ref.as_mut()).for_each(default_field);
         }
     }

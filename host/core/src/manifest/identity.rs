@@ -3,9 +3,7 @@
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::desired::{
-    ANNOTATION_CONFIG_HASH, ANNOTATION_CONFIG_MIRROR, ANNOTATION_CONFIG_SOURCE, Source, annotation,
-};
+use crate::desired::{ANNOTATION_CONFIG_HASH, ANNOTATION_CONFIG_MIRROR, ANNOTATION_CONFIG_SOURCE, Source, annotation};
 
 /// Makes a manifest's pod the static pod of this node: UID, name, node, hash, source. `place` is the file's path, or the URL.
 ///
@@ -32,7 +30,10 @@ pub fn adopt(mut pod: Pod, source: Source, node_name: &str, place: &str) -> Pod 
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(ANNOTATION_CONFIG_HASH.into(), uid);
-    annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), if source == Source::Http { "http" } else { "file" }.into());
+    annotations.insert(
+        ANNOTATION_CONFIG_SOURCE.into(),
+        if source == Source::Http { "http" } else { "file" }.into(),
+    );
     let spec = pod.spec.get_or_insert_default();
     spec.node_name = Some(node_name.into());
     if source != Source::Http {
@@ -47,19 +48,30 @@ pub fn adopt(mut pod: Pod, source: Source, node_name: &str, place: &str) -> Pod 
             tolerations.push(everything);
         }
     }
-    pod.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
+    pod.status = Some(PodStatus {
+        phase: Some("Pending".into()),
+        ..PodStatus::default()
+    });
     pod
 }
 
 /// The object that shows a static pod in the API (1.4 rule 20). None if the pod is no static pod, or the node has no UID yet.
 pub fn mirror_of(pod: &Pod, node: &Node) -> Option<Pod> {
     let hash = annotation(pod, ANNOTATION_CONFIG_HASH)?.to_owned();
-    let uid = node.metadata.uid.clone().filter(|u| !u.is_empty() && node.metadata.deletion_timestamp.is_none())?;
+    let uid = node
+        .metadata
+        .uid
+        .clone()
+        .filter(|u| !u.is_empty() && node.metadata.deletion_timestamp.is_none())?;
     let mut mirror = pod.clone();
     // The API gives it a UID of its own.
     mirror.metadata.uid = None;
     mirror.metadata.resource_version = None;
-    mirror.metadata.annotations.get_or_insert_default().insert(ANNOTATION_CONFIG_MIRROR.into(), hash);
+    mirror
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(ANNOTATION_CONFIG_MIRROR.into(), hash);
     mirror.metadata.owner_references = Some(vec![OwnerReference {
         api_version: "v1".into(),
         kind: "Node".into(),

@@ -67,9 +67,33 @@ fn line(f: &mut fmt::Formatter<'_>, file: &str, problem: &Problem) -> fmt::Resul
     }
 }
 
+/// Reading is recursive, with large frames in debug builds: too much for a thread of a runtime at a hostile depth.
+const STACK_BYTES: usize = 16 << 20;
+
 /// Reads a pod from YAML or JSON, gives it the API's defaults (and the namespace `default`) and checks it.
+///
+/// Works on a short-lived thread of its own; takes milliseconds for usual manifests.
 pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
-    let failed = |problems| ManifestErrors { file: file.to_owned(), problems };
+    let failed = |message: &str| ManifestErrors {
+        file: file.to_owned(),
+        problems: vec![Problem { line: None, message: message.to_owned() }],
+    };
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("manifest".into()).stack_size(STACK_BYTES);
+        match reader.spawn_scoped(scope, || parse_here(bytes, file)).map(|thread| thread.join()) {
+            Ok(Ok(result)) => result,
+            // A bug of a parser must not take the node down.
+            Ok(Err(_)) => Err(failed("the parser failed")),
+            Err(error) => Err(failed(&format!("no thread to read it: {error}"))),
+        }
+    })
+}
+
+fn parse_here(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
+    let failed = |problems| ManifestErrors {
+        file: file.to_owned(),
+        problems,
+    };
     let only = |line, message| failed(vec![Problem { line, message }]);
     if bytes.len() > MAX_BYTES {
         return Err(only(None, format!("larger than {} MiB", MAX_BYTES >> 20)));
@@ -81,7 +105,10 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
     })?;
     let root = tree::read(text).map_err(|e| only(e.line, e.message))?;
     let tree::Value::Map(entries) = &root.value else {
-        return Err(only(root.line, "not a pod: expected a map with apiVersion, kind, metadata and spec".into()));
+        return Err(only(
+            root.line,
+            "not a pod: expected a map with apiVersion, kind, metadata and spec".into(),
+        ));
     };
 
     // Of another kind nothing else is worth saying.
@@ -92,12 +119,22 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
     match (text_of("apiVersion"), text_of("kind")) {
         (Some("v1"), Some("Pod")) => {}
         (Some("v1"), Some(kind @ ("PodList" | "List"))) => {
-            return Err(only(root.line_of("kind"), format!("kind: a {kind} where one Pod is expected")));
+            return Err(only(
+                root.line_of("kind"),
+                format!("kind: a {kind} where one Pod is expected"),
+            ));
         }
         (version, kind) => {
             let show = |what: Option<&str>| what.unwrap_or("nothing").to_owned();
-            let message = format!("expected apiVersion v1 and kind Pod, found {} and {}", show(version), show(kind));
-            return Err(only(root.line_of(if version == Some("v1") { "kind" } else { "apiVersion" }), message));
+            let message = format!(
+                "expected apiVersion v1 and kind Pod, found {} and {}",
+                show(version),
+                show(kind)
+            );
+            return Err(only(
+                root.line_of(if version == Some("v1") { "kind" } else { "apiVersion" }),
+                message,
+            ));
         }
     }
 
@@ -122,7 +159,11 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
         .into_iter()
         .map(|(path, message)| Problem {
             line: root.line_of(&path),
-            message: if path.is_empty() { message } else { format!("{path}: {message}") },
+            message: if path.is_empty() {
+                message
+            } else {
+                format!("{path}: {message}")
+            },
         })
         .collect();
     problems.sort_by_key(|p| p.line);

@@ -8,8 +8,17 @@ use crate::desired::containers;
 /// Sources of volumes that need nothing from the API.
 const LOCAL_VOLUMES: [&str; 5] = ["emptyDir", "hostPath", "downwardAPI", "image", "projected"];
 /// These name their server themselves.
-const REMOTE_VOLUMES: [&str; 9] =
-    ["nfs", "iscsi", "fc", "cephfs", "rbd", "flexVolume", "gitRepo", "awsElasticBlockStore", "gcePersistentDisk"];
+const REMOTE_VOLUMES: [&str; 9] = [
+    "nfs",
+    "iscsi",
+    "fc",
+    "cephfs",
+    "rbd",
+    "flexVolume",
+    "gitRepo",
+    "awsElasticBlockStore",
+    "gcePersistentDisk",
+];
 
 /// Why a static pod is refused, or none. Unless it is enforced (a node with an API of its own may allow the references), only
 /// what can never work is refused: resource claims and cluster trust bundles.

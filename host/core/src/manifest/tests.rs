@@ -37,7 +37,11 @@ fn pod(yaml: &str) -> Pod {
 
 fn messages(yaml: &str) -> Vec<String> {
     let errors = parse(yaml.as_bytes(), "f").unwrap_err();
-    errors.problems.into_iter().map(|p| format!("{}: {}", p.line.map_or(0, |l| l), p.message)).collect()
+    errors
+        .problems
+        .into_iter()
+        .map(|p| format!("{}: {}", p.line.map_or(0, |l| l), p.message))
+        .collect()
 }
 
 #[test]
@@ -62,13 +66,25 @@ fn defaults_are_those_of_the_api() {
     assert_eq!(resources.requests, resources.limits);
     let probe = c.liveness_probe.as_ref().unwrap();
     assert_eq!(
-        (probe.timeout_seconds, probe.period_seconds, probe.success_threshold, probe.failure_threshold),
+        (
+            probe.timeout_seconds,
+            probe.period_seconds,
+            probe.success_threshold,
+            probe.failure_threshold
+        ),
         (Some(1), Some(10), Some(1), Some(3))
     );
     let http = probe.http_get.as_ref().unwrap();
-    assert_eq!((http.path.as_deref(), http.scheme.as_deref()), (Some("/"), Some("HTTP")));
+    assert_eq!(
+        (http.path.as_deref(), http.scheme.as_deref()),
+        (Some("/"), Some("HTTP"))
+    );
     let volumes = spec.volumes.unwrap();
-    assert_eq!(volumes[0].config_map.as_ref().unwrap().default_mode, Some(0o600), "a leading zero is octal");
+    assert_eq!(
+        volumes[0].config_map.as_ref().unwrap().default_mode,
+        Some(0o600),
+        "a leading zero is octal"
+    );
     assert!(volumes[1].empty_dir.is_some());
 }
 
@@ -83,7 +99,10 @@ fn defaulting_twice_changes_nothing() {
 #[test]
 fn ports_of_the_hosts_network_are_host_ports() {
     let host = pod(&WEB.replace("spec:\n", "spec:\n  hostNetwork: true\n"));
-    assert_eq!(host.spec.unwrap().containers[0].ports.as_ref().unwrap()[0].host_port, Some(80));
+    assert_eq!(
+        host.spec.unwrap().containers[0].ports.as_ref().unwrap()[0].host_port,
+        Some(80)
+    );
 }
 
 #[test]
@@ -102,14 +121,14 @@ fn pull_policy_follows_the_tag() {
 #[test]
 fn requests_of_the_pod_come_from_its_containers_or_its_limits() {
     let mut p: Pod = serde_json::from_value(serde_json::json!({
-        "metadata": {"name": "p", "namespace": "d"},
-        "spec": {
-            "resources": {"limits": {"cpu": "4", "memory": "1Gi"}},
-            "initContainers": [{"name": "i", "image": "x", "resources": {"requests": {"cpu": "3"}}}],
-            "containers": [
-                {"name": "a", "image": "x", "resources": {"requests": {"cpu": "1"}}},
-                {"name": "b", "image": "x", "resources": {"requests": {"cpu": "1"}}}],
-        }}))
+    "metadata": {"name": "p", "namespace": "d"},
+    "spec": {
+        "resources": {"limits": {"cpu": "4", "memory": "1Gi"}},
+        "initContainers": [{"name": "i", "image": "x", "resources": {"requests": {"cpu": "3"}}}],
+        "containers": [
+            {"name": "a", "image": "x", "resources": {"requests": {"cpu": "1"}}},
+            {"name": "b", "image": "x", "resources": {"requests": {"cpu": "1"}}}],
+    }}))
     .unwrap();
     default_pod(&mut p);
     let requests = p.spec.unwrap().resources.unwrap().requests.unwrap();
@@ -163,7 +182,10 @@ spec:
         ":25: spec.containers[1].readinessProbe: Required value: must specify a handler type",
     ];
     for line in expected {
-        assert!(text.contains(&format!("/etc/pods/web.yaml{line}")), "{line}\nnot in\n{text}");
+        assert!(
+            text.contains(&format!("/etc/pods/web.yaml{line}")),
+            "{line}\nnot in\n{text}"
+        );
     }
     assert_eq!(errors.problems.len(), expected.len(), "{text}");
     assert!(text.starts_with("/etc/pods/web.yaml: 13 errors\n"), "{text}");
@@ -189,7 +211,10 @@ spec:
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].starts_with("5: metadata.creationTimestamp: "), "{found:?}");
     assert_eq!(found[1], "7: spec.oops: unknown field");
-    assert!(found[2].starts_with("13: spec.containers[0].resources.limits.cpu: "), "{found:?}");
+    assert!(
+        found[2].starts_with("13: spec.containers[0].resources.limits.cpu: "),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -203,8 +228,14 @@ fn what_is_no_pod_is_said_in_one_line() {
     for (text, part) in [
         ("", "expected a map"),
         ("- 1", "expected a map"),
-        ("apiVersion: apps/v1\nkind: Deployment", "f:1: expected apiVersion v1 and kind Pod, found apps/v1 and Deployment"),
-        ("apiVersion: v1\nkind: PodList\nitems: []", "f:2: kind: a PodList where one Pod is expected"),
+        (
+            "apiVersion: apps/v1\nkind: Deployment",
+            "f:1: expected apiVersion v1 and kind Pod, found apps/v1 and Deployment",
+        ),
+        (
+            "apiVersion: v1\nkind: PodList\nitems: []",
+            "f:2: kind: a PodList where one Pod is expected",
+        ),
         ("a: [1", "f:"),
         ("a: 1\na: 2", "f:2: "),
         ("apiVersion: v1\nkind: Pod\n---\napiVersion: v1\n", "f"),
@@ -215,15 +246,27 @@ fn what_is_no_pod_is_said_in_one_line() {
         assert!(!error.to_string().contains('\n'), "{error}");
     }
     assert_eq!(parse(b"a\n\xff", "f").unwrap_err().to_string(), "f:2: not UTF-8 text");
-    assert_eq!(parse(&vec![b' '; MAX_BYTES + 1], "f").unwrap_err().to_string(), "f: larger than 10 MiB");
+    assert_eq!(
+        parse(&vec![b' '; MAX_BYTES + 1], "f").unwrap_err().to_string(),
+        "f: larger than 10 MiB"
+    );
 }
 
 #[test]
 fn depth_and_anchors_cannot_exhaust_the_node() {
-    let deep = "[".repeat(100_000);
-    assert!(parse(deep.as_bytes(), "f").is_err());
-    let deep = format!("{}1{}", "{\"a\":".repeat(100), "}".repeat(100));
-    assert!(parse(deep.as_bytes(), "f").is_err());
+    // Whatever the caller's thread has.
+    let small = |text: String| {
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        thread.spawn(move || parse(text.as_bytes(), "f").is_err()).unwrap().join().unwrap()
+    };
+    for depth in [10, 20, 31, 32, 33, 40, 64, 100, 127, 1000, 100_000] {
+        assert!(small("[".repeat(depth)));
+        assert!(small(format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth))));
+        assert!(small(format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth))));
+        assert!(small(format!("{{\t{}1{}}}", "\"a\":{".repeat(depth), "}".repeat(depth))));
+        let block: String = (0..depth.min(1000)).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+        assert!(small(block));
+    }
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for i in 1..12 {
         let refs = vec![format!("*a{}", i - 1); 10].join(",");
@@ -240,16 +283,56 @@ fn dangerous_paths_and_names_are_refused() {
         let error = parse(text.as_bytes(), "f").unwrap_err().to_string();
         assert!(error.contains(part), "{to}: {error}");
     };
-    bad("  name: web\n", "  name: ../../etc\n", "metadata.name: Invalid value: \"../../etc\"");
-    bad("  name: web\n", "  name: web\n  uid: ../x\n", "metadata.uid: Invalid value");
-    bad("- name: tmp", "- name: ..", "spec.volumes[1].name: Invalid value: \"..\"");
-    bad("mountPath: /tmp}", "mountPath: /tmp, subPath: ../x}", "volumeMounts[1].subPath: Invalid value: \"../x\": must not contain '..'");
-    bad("mountPath: /tmp}", "mountPath: /conf}", "volumeMounts[1].mountPath: Invalid value: \"/conf\": must be unique");
-    bad("- name: tmp", "- name: tmp\n    hostPath: {path: /a/../b}", "hostPath.path: Invalid value: \"/a/../b\"");
-    bad("defaultMode: 0600", "defaultMode: 01777", "configMap.defaultMode: Invalid value: 1023");
-    bad("defaultMode: 0600", "items: [{key: a, path: ../b}]", "configMap.items[0].path: Invalid value: \"../b\"");
-    bad("cpu: 0.5", "cpu: -1", "limits.cpu: Invalid value: \"-1\": must be greater than or equal to 0");
-    bad("cpu: 0.5", "cpu: lots", "limits.cpu: Invalid value: \"lots\": quantities must match");
+    bad(
+        "  name: web\n",
+        "  name: ../../etc\n",
+        "metadata.name: Invalid value: \"../../etc\"",
+    );
+    bad(
+        "  name: web\n",
+        "  name: web\n  uid: ../x\n",
+        "metadata.uid: Invalid value",
+    );
+    bad(
+        "- name: tmp",
+        "- name: ..",
+        "spec.volumes[1].name: Invalid value: \"..\"",
+    );
+    bad(
+        "mountPath: /tmp}",
+        "mountPath: /tmp, subPath: ../x}",
+        "volumeMounts[1].subPath: Invalid value: \"../x\": must not contain '..'",
+    );
+    bad(
+        "mountPath: /tmp}",
+        "mountPath: /conf}",
+        "volumeMounts[1].mountPath: Invalid value: \"/conf\": must be unique",
+    );
+    bad(
+        "- name: tmp",
+        "- name: tmp\n    hostPath: {path: /a/../b}",
+        "hostPath.path: Invalid value: \"/a/../b\"",
+    );
+    bad(
+        "defaultMode: 0600",
+        "defaultMode: 01777",
+        "configMap.defaultMode: Invalid value: 1023",
+    );
+    bad(
+        "defaultMode: 0600",
+        "items: [{key: a, path: ../b}]",
+        "configMap.items[0].path: Invalid value: \"../b\"",
+    );
+    bad(
+        "cpu: 0.5",
+        "cpu: -1",
+        "limits.cpu: Invalid value: \"-1\": must be greater than or equal to 0",
+    );
+    bad(
+        "cpu: 0.5",
+        "cpu: lots",
+        "limits.cpu: Invalid value: \"lots\": quantities must match",
+    );
 }
 
 #[test]
@@ -260,7 +343,12 @@ fn init_containers_have_no_probes_but_sidecars_do() {
             &format!("  initContainers:\n  - name: i\n    image: x\n{policy}    readinessProbe: {{tcpSocket: {{port: 1}}}}\n  containers:"),
         )
     };
-    assert_eq!(messages(&with("")), ["12: spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always"]);
+    assert_eq!(
+        messages(&with("")),
+        [
+            "11: spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always"
+        ]
+    );
     assert!(parse(with("    restartPolicy: Always\n").as_bytes(), "f").is_ok());
 }
 
@@ -273,7 +361,11 @@ fn the_identity_is_deterministic_and_depends_on_everything() {
     assert_eq!(web, adopted(WEB, "Node1", "/p/web.yaml"));
     let uid = |p: &Pod| p.metadata.uid.clone().unwrap();
     assert_eq!(uid(&web).len(), 32);
-    assert!(uid(&web).bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+    assert!(
+        uid(&web)
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    );
     for other in [
         adopted(&WEB.replace("0.5", "0.6"), "Node1", "/p/web.yaml"),
         adopted(WEB, "Node2", "/p/web.yaml"),
@@ -287,7 +379,10 @@ fn the_identity_is_deterministic_and_depends_on_everything() {
     let spec = web.spec.as_ref().unwrap();
     assert_eq!(spec.node_name.as_deref(), Some("Node1"));
     let toleration = &spec.tolerations.as_ref().unwrap()[0];
-    assert_eq!((toleration.operator.as_deref(), toleration.effect.as_deref()), (Some("Exists"), Some("NoExecute")));
+    assert_eq!(
+        (toleration.operator.as_deref(), toleration.effect.as_deref()),
+        (Some("Exists"), Some("NoExecute"))
+    );
     assert_eq!(web.status.unwrap().phase.as_deref(), Some("Pending"));
 }
 
@@ -306,33 +401,71 @@ fn a_mirror_belongs_to_the_node_and_names_the_hash() {
     let web = adopt(pod(WEB), Source::File, "n", "/p");
     let node = |meta| serde_json::from_value::<Node>(serde_json::json!({"metadata": meta})).unwrap();
     let mirror = mirror_of(&web, &node(serde_json::json!({"name": "n", "uid": "u1"}))).unwrap();
-    assert_eq!(annotation(&mirror, ANNOTATION_CONFIG_MIRROR), web.metadata.uid.as_deref());
+    assert_eq!(
+        annotation(&mirror, ANNOTATION_CONFIG_MIRROR),
+        web.metadata.uid.as_deref()
+    );
     assert_eq!(mirror.metadata.uid, None);
     let owners = mirror.metadata.owner_references.unwrap();
-    let owner = (owners[0].kind.as_str(), owners[0].name.as_str(), owners[0].uid.as_str(), owners[0].controller);
+    let owner = (
+        owners[0].kind.as_str(),
+        owners[0].name.as_str(),
+        owners[0].uid.as_str(),
+        owners[0].controller,
+    );
     assert_eq!((owners.len(), owner), (1, ("Node", "n", "u1", Some(true))));
     assert_eq!(mirror.spec, web.spec);
-    assert!(mirror_of(&web, &node(serde_json::json!({"name": "n"}))).is_none(), "the node has no UID yet");
-    assert!(mirror_of(&pod(WEB), &node(serde_json::json!({"name": "n", "uid": "u1"}))).is_none(), "not a static pod");
+    assert!(
+        mirror_of(&web, &node(serde_json::json!({"name": "n"}))).is_none(),
+        "the node has no UID yet"
+    );
+    assert!(
+        mirror_of(&pod(WEB), &node(serde_json::json!({"name": "n", "uid": "u1"}))).is_none(),
+        "not a static pod"
+    );
 }
 
 #[test]
 fn references_to_the_api_are_refused_where_enforced() {
     let refused = |from: &str, to: &str| {
-        let p = pod(&WEB.replace("  - name: conf\n    configMap: {name: conf, defaultMode: 0600}", "  - name: conf").replace(from, to));
+        let p = pod(&WEB
+            .replace(
+                "  - name: conf\n    configMap: {name: conf, defaultMode: 0600}",
+                "  - name: conf",
+            )
+            .replace(from, to));
         (refuse_api_references(&p, true), refuse_api_references(&p, false))
     };
     assert_eq!(refused("", ""), (None, None));
     for (from, to, what) in [
         ("spec:\n", "spec:\n  serviceAccountName: x\n", "serviceaccounts"),
         ("spec:\n", "spec:\n  imagePullSecrets: [{name: x}]\n", "secrets"),
-        ("    ports:", "    envFrom: [{configMapRef: {name: x}}]\n    ports:", "configmaps"),
-        ("    ports:", "    env: [{name: A, valueFrom: {secretKeyRef: {name: x, key: k}}}]\n    ports:", "secrets"),
-        ("- name: tmp\n", "- name: tmp\n    persistentVolumeClaim: {claimName: x}\n", "persistentVolumeClaim"),
-        ("- name: tmp\n", "- name: tmp\n    projected: {sources: [{serviceAccountToken: {path: t}}]}\n", "serviceaccounts"),
+        (
+            "    ports:",
+            "    envFrom: [{configMapRef: {name: x}}]\n    ports:",
+            "configmaps",
+        ),
+        (
+            "    ports:",
+            "    env: [{name: A, valueFrom: {secretKeyRef: {name: x, key: k}}}]\n    ports:",
+            "secrets",
+        ),
+        (
+            "- name: tmp\n",
+            "- name: tmp\n    persistentVolumeClaim: {claimName: x}\n",
+            "persistentVolumeClaim",
+        ),
+        (
+            "- name: tmp\n",
+            "- name: tmp\n    projected: {sources: [{serviceAccountToken: {path: t}}]}\n",
+            "serviceaccounts",
+        ),
     ] {
         let (enforced, lax) = refused(from, to);
-        assert!(enforced.as_ref().is_some_and(|e| e.contains(what)), "{to}: {enforced:?}");
+        assert!(
+            enforced.as_ref().is_some_and(|e| e.contains(what)),
+            "{to}: {enforced:?}"
+        );
         assert_eq!(lax, None, "{to}");
     }
     let (enforced, lax) = refused("spec:\n", "spec:\n  resourceClaims: [{name: x}]\n");

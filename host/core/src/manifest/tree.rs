@@ -30,7 +30,7 @@ pub(super) struct SyntaxError {
     pub(super) message: String,
 }
 
-/// Deeper than any pod, and shallow enough for every stack.
+/// Deeper than any pod (some fifteen levels), and shallow enough for the stack of the reading thread.
 const MAX_DEPTH: usize = 64;
 
 pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
@@ -47,13 +47,21 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
         if text.trim_start().starts_with('{') {
             match serde_json::from_str::<serde_json::Value>(text) {
                 Ok(json) if depth(&json) <= MAX_DEPTH => return Ok(Node::from(json)),
-                Ok(_) => return Err(SyntaxError { line: None, message: "nested too deeply".into() }),
+                Ok(_) => {
+                    return Err(SyntaxError {
+                        line: None,
+                        message: "nested too deeply".into(),
+                    });
+                }
                 Err(_) => {}
             }
         }
         let line = yaml.location().map(|l| l.line()).filter(|l| *l > 0);
         let message = yaml.without_snippet().to_string();
-        Err(SyntaxError { line, message: message.lines().next().unwrap_or_default().to_owned() })
+        Err(SyntaxError {
+            line,
+            message: message.lines().next().unwrap_or_default().to_owned(),
+        })
     })
 }
 
@@ -116,7 +124,9 @@ impl Node {
     /// Takes a map's entry out. False if the path does not end in one.
     pub(super) fn remove(&mut self, path: &str) -> bool {
         let steps: Vec<_> = steps(path).collect();
-        let Some((Step::Key(last), parents)) = steps.split_last() else { return false };
+        let Some((Step::Key(last), parents)) = steps.split_last() else {
+            return false;
+        };
         let mut node = self;
         for step in parents {
             let next = match (&mut node.value, step) {
@@ -129,7 +139,9 @@ impl Node {
                 None => return false,
             }
         }
-        let Value::Map(entries) = &mut node.value else { return false };
+        let Value::Map(entries) = &mut node.value else {
+            return false;
+        };
         let before = entries.len();
         entries.retain(|(key, _)| key != last);
         entries.len() < before
@@ -166,7 +178,10 @@ impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
         let line = spanned.referenced.line();
-        Ok(Self { value: spanned.value, line: (line > 0).then_some(line) })
+        Ok(Self {
+            value: spanned.value,
+            line: (line > 0).then_some(line),
+        })
     }
 }
 

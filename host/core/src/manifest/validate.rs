@@ -14,7 +14,10 @@ use names::*;
 
 /// Every mistake of a pod that went through `default_pod`, as `path: what is wrong`.
 pub fn validate_pod(pod: &Pod) -> Vec<String> {
-    validate(pod).into_iter().map(|(path, message)| format!("{path}: {message}")).collect()
+    validate(pod)
+        .into_iter()
+        .map(|(path, message)| format!("{path}: {message}"))
+        .collect()
 }
 
 pub(super) fn validate(pod: &Pod) -> Vec<(String, String)> {
@@ -37,7 +40,11 @@ impl Errors {
     }
 
     fn required(&mut self, path: impl Into<String>, why: &str) {
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(": {why}")
+        };
         self.add(path, format!("Required value{why}"));
     }
 
@@ -68,7 +75,10 @@ impl Errors {
             Some(value) if supported.contains(&value) => {}
             Some(value) => {
                 let list: Vec<_> = supported.iter().map(|s| format!("{s:?}")).collect();
-                self.add(path, format!("Unsupported value: {value:?}: supported values: {}", list.join(", ")));
+                self.add(
+                    path,
+                    format!("Unsupported value: {value:?}: supported values: {}", list.join(", ")),
+                );
             }
         }
     }
@@ -125,7 +135,11 @@ fn metadata(errors: &mut Errors, pod: &Pod) {
     }
     // It becomes the name of directories and cgroups.
     if let Some(uid) = meta.uid.as_deref().filter(|u| !u.is_empty() && !is_uid(u)) {
-        errors.invalid("metadata.uid", uid, "must consist of at most 63 alphanumeric characters or '-'");
+        errors.invalid(
+            "metadata.uid",
+            uid,
+            "must consist of at most 63 alphanumeric characters or '-'",
+        );
     }
     for (key, value) in meta.labels.iter().flatten() {
         errors.name("metadata.labels", key, qualified_name);
@@ -144,10 +158,17 @@ fn metadata(errors: &mut Errors, pod: &Pod) {
 fn spec(errors: &mut Errors, spec: &PodSpec) {
     let volumes = volume::volumes(errors, spec);
     container::containers(errors, spec, &volumes);
-    errors.one_of("spec.restartPolicy", spec.restart_policy.as_deref(), &["Always", "OnFailure", "Never"]);
+    errors.one_of(
+        "spec.restartPolicy",
+        spec.restart_policy.as_deref(),
+        &["Always", "OnFailure", "Never"],
+    );
     dns(errors, spec);
     errors.within("spec.activeDeadlineSeconds", spec.active_deadline_seconds, 1, MAX_ID);
-    errors.not_negative("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds);
+    errors.not_negative(
+        "spec.terminationGracePeriodSeconds",
+        spec.termination_grace_period_seconds,
+    );
     for (path, name) in [
         ("spec.nodeName", &spec.node_name),
         ("spec.serviceAccountName", &spec.service_account_name),
@@ -171,7 +192,10 @@ fn spec(errors: &mut Errors, spec: &PodSpec) {
     }
     let scheduling = spec.scheduling_gates.as_ref().is_some_and(|g| !g.is_empty());
     if scheduling && spec.node_name.as_deref().is_some_and(|n| !n.is_empty()) {
-        errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+        errors.forbidden(
+            "spec.nodeName",
+            "cannot be set until all schedulingGates have been cleared",
+        );
     }
     for (key, value) in spec.node_selector.iter().flatten() {
         errors.name("spec.nodeSelector", key, qualified_name);
@@ -180,7 +204,11 @@ fn spec(errors: &mut Errors, spec: &PodSpec) {
     for (i, alias) in spec.host_aliases.iter().flatten().enumerate() {
         let path = format!("spec.hostAliases[{i}]");
         if alias.ip.parse::<std::net::IpAddr>().is_err() {
-            errors.invalid(format!("{path}.ip"), &alias.ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+            errors.invalid(
+                format!("{path}.ip"),
+                &alias.ip,
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            );
         }
         for (j, name) in alias.hostnames.iter().flatten().enumerate() {
             errors.name(format!("{path}.hostnames[{j}]"), name, dns_subdomain);
@@ -226,7 +254,10 @@ fn dns(errors: &mut Errors, spec: &PodSpec) {
     }
     if servers.len() > 3 {
         let list = format!("{servers:?}");
-        errors.add("spec.dnsConfig.nameservers", format!("Invalid value: {list}: must not have more than 3 nameservers"));
+        errors.add(
+            "spec.dnsConfig.nameservers",
+            format!("Invalid value: {list}: must not have more than 3 nameservers"),
+        );
     }
     for (i, server) in servers.iter().enumerate() {
         if server.parse::<std::net::IpAddr>().is_err() {
@@ -236,7 +267,10 @@ fn dns(errors: &mut Errors, spec: &PodSpec) {
     }
     let searches = config.searches.unwrap_or_default();
     if searches.len() > 32 {
-        errors.add("spec.dnsConfig.searches", "Invalid value: must not have more than 32 search paths");
+        errors.add(
+            "spec.dnsConfig.searches",
+            "Invalid value: must not have more than 32 search paths",
+        );
     }
     if searches.iter().map(|s| s.len() + 1).sum::<usize>() > 2049 {
         errors.add(
@@ -268,20 +302,40 @@ fn tolerations(errors: &mut Errors, spec: &PodSpec) {
         if !key.is_empty() {
             errors.name(format!("{path}.key"), key, qualified_name);
         } else if operator != "Exists" {
-            errors.invalid(format!("{path}.operator"), operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+            errors.invalid(
+                format!("{path}.operator"),
+                operator,
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+            );
         }
         if toleration.toleration_seconds.is_some() && effect != "NoExecute" {
-            errors.invalid(format!("{path}.effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+            errors.invalid(
+                format!("{path}.effect"),
+                effect,
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            );
         }
         match operator {
             "Exists" if !value.is_empty() => {
-                errors.invalid(format!("{path}.operator"), value, "value must be empty when `operator` is 'Exists'");
+                errors.invalid(
+                    format!("{path}.operator"),
+                    value,
+                    "value must be empty when `operator` is 'Exists'",
+                );
             }
             "" | "Equal" => errors.name(format!("{path}.operator"), value, label_value),
-            _ => errors.one_of(format!("{path}.operator"), Some(operator), &["Equal", "Exists", "Lt", "Gt"]),
+            _ => errors.one_of(
+                format!("{path}.operator"),
+                Some(operator),
+                &["Equal", "Exists", "Lt", "Gt"],
+            ),
         }
         if !effect.is_empty() {
-            errors.one_of(format!("{path}.effect"), Some(effect), &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+            errors.one_of(
+                format!("{path}.effect"),
+                Some(effect),
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+            );
         }
     }
 }
@@ -292,7 +346,11 @@ fn security(errors: &mut Errors, spec: &PodSpec) {
         errors.invalid("spec.securityContext.shareProcessNamespace", "true", why);
     }
     if spec.host_users == Some(false) {
-        for (field, set) in [("hostNetwork", spec.host_network), ("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc)] {
+        for (field, set) in [
+            ("hostNetwork", spec.host_network),
+            ("hostPID", spec.host_pid),
+            ("hostIPC", spec.host_ipc),
+        ] {
             if set == Some(true) {
                 errors.forbidden(format!("spec.{field}"), "when `hostUsers` is false");
             }
@@ -307,7 +365,11 @@ fn security(errors: &mut Errors, spec: &PodSpec) {
         errors.within(format!("{path}.supplementalGroups[{i}]"), Some(*group), 0, MAX_ID);
     }
     let policy = context.fs_group_change_policy.as_deref();
-    errors.optional_one_of(format!("{path}.fsGroupChangePolicy"), policy, &["Always", "OnRootMismatch"]);
+    errors.optional_one_of(
+        format!("{path}.fsGroupChangePolicy"),
+        policy,
+        &["Always", "OnRootMismatch"],
+    );
     let policy = context.supplemental_groups_policy.as_deref();
     errors.optional_one_of(format!("{path}.supplementalGroupsPolicy"), policy, &["Merge", "Strict"]);
     container::seccomp(errors, path, context.seccomp_profile.as_ref());

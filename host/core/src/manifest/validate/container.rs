@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{
-    AppArmorProfile, Container, ContainerPort, EnvFromSource, EnvVar, LifecycleHandler, ObjectFieldSelector, PodSpec, Probe,
-    ResourceFieldSelector, SeccompProfile, Volume,
+    AppArmorProfile, Container, ContainerPort, EnvFromSource, EnvVar, LifecycleHandler, ObjectFieldSelector, PodSpec,
+    Probe, ResourceFieldSelector, SeccompProfile, Volume,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -22,7 +22,10 @@ pub(super) fn containers(errors: &mut Errors, spec: &PodSpec, volumes: &Volumes<
     }
     let mut seen = BTreeSet::new();
     let mut host_ports = BTreeSet::new();
-    let lists = [("containers", spec.containers.as_slice()), ("initContainers", spec.init_containers.as_deref().unwrap_or_default())];
+    let lists = [
+        ("containers", spec.containers.as_slice()),
+        ("initContainers", spec.init_containers.as_deref().unwrap_or_default()),
+    ];
     for (list, containers) in lists {
         let init = list == "initContainers";
         for (i, container) in containers.iter().enumerate() {
@@ -64,14 +67,35 @@ fn container(errors: &mut Errors, path: &str, container: &Container, spec: &PodS
     if image.is_empty() {
         errors.required(format!("{path}.image"), "");
     } else if image.trim() != image {
-        errors.invalid(format!("{path}.image"), image, "must not have leading or trailing whitespace");
+        errors.invalid(
+            format!("{path}.image"),
+            image,
+            "must not have leading or trailing whitespace",
+        );
     }
-    errors.one_of(format!("{path}.imagePullPolicy"), container.image_pull_policy.as_deref(), &POLICIES);
+    errors.one_of(
+        format!("{path}.imagePullPolicy"),
+        container.image_pull_policy.as_deref(),
+        &POLICIES,
+    );
     let message = container.termination_message_policy.as_deref();
-    errors.one_of(format!("{path}.terminationMessagePolicy"), message, &["File", "FallbackToLogsOnError"]);
+    errors.one_of(
+        format!("{path}.terminationMessagePolicy"),
+        message,
+        &["File", "FallbackToLogsOnError"],
+    );
     let restart = container.restart_policy.as_deref();
-    errors.optional_one_of(format!("{path}.restartPolicy"), restart, &["Always", "Never", "OnFailure"]);
-    ports(errors, path, container.ports.as_deref().unwrap_or_default(), spec.host_network == Some(true));
+    errors.optional_one_of(
+        format!("{path}.restartPolicy"),
+        restart,
+        &["Always", "Never", "OnFailure"],
+    );
+    ports(
+        errors,
+        path,
+        container.ports.as_deref().unwrap_or_default(),
+        spec.host_network == Some(true),
+    );
     for (i, env) in container.env.iter().flatten().enumerate() {
         self::env(errors, &format!("{path}.env[{i}]"), env);
     }
@@ -94,7 +118,10 @@ fn container(errors: &mut Errors, path: &str, container: &Container, spec: &PodS
             errors.invalid_number(format!("{path}.successThreshold"), threshold, "must be 1");
         }
         if !once && probe.termination_grace_period_seconds.is_some() {
-            errors.forbidden(format!("{path}.terminationGracePeriodSeconds"), "must not be set for readinessProbes");
+            errors.forbidden(
+                format!("{path}.terminationGracePeriodSeconds"),
+                "must not be set for readinessProbes",
+            );
         }
     }
     if let Some(lifecycle) = &container.lifecycle {
@@ -141,13 +168,19 @@ fn ports(errors: &mut Errors, path: &str, ports: &[ContainerPort], host_network:
             let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
             errors.invalid(format!("{path}.hostIP"), ip, why);
         }
-        errors.one_of(format!("{path}.protocol"), port.protocol.as_deref(), &["SCTP", "TCP", "UDP"]);
+        errors.one_of(
+            format!("{path}.protocol"),
+            port.protocol.as_deref(),
+            &["SCTP", "TCP", "UDP"],
+        );
     }
 }
 
 fn host_port_conflicts(errors: &mut Errors, path: &str, container: &Container, seen: &mut BTreeSet<String>) {
     for (i, port) in container.ports.iter().flatten().enumerate() {
-        let Some(number) = port.host_port.filter(|p| *p != 0) else { continue };
+        let Some(number) = port.host_port.filter(|p| *p != 0) else {
+            continue;
+        };
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let key = format!("{protocol}/{}/{number}", port.host_ip.as_deref().unwrap_or_default());
         if !seen.insert(key.clone()) {
@@ -202,7 +235,10 @@ fn env(errors: &mut Errors, path: &str, env: &EnvVar) {
         resource_ref(errors, &format!("{path}.resourceFieldRef"), resource);
     }
     let refs = [
-        ("configMapKeyRef", from.config_map_key_ref.as_ref().map(|r| (&r.name, &r.key))),
+        (
+            "configMapKeyRef",
+            from.config_map_key_ref.as_ref().map(|r| (&r.name, &r.key)),
+        ),
         ("secretKeyRef", from.secret_key_ref.as_ref().map(|r| (&r.name, &r.key))),
     ];
     for (field, (name, key)) in refs.into_iter().filter_map(|(f, r)| r.map(|r| (f, r))) {
@@ -238,7 +274,10 @@ pub(super) fn field_ref(errors: &mut Errors, path: &str, field: &ObjectFieldSele
         errors.required(at, "");
         return;
     }
-    if let Some((map, key)) = value.split_once("['").and_then(|(map, key)| Some((map, key.strip_suffix("']")?))) {
+    if let Some((map, key)) = value
+        .split_once("['")
+        .and_then(|(map, key)| Some((map, key.strip_suffix("']")?)))
+    {
         match map {
             "metadata.labels" => errors.name(at, key, qualified_name),
             "metadata.annotations" => errors.name(at, &key.to_lowercase(), qualified_name),
@@ -250,13 +289,23 @@ pub(super) fn field_ref(errors: &mut Errors, path: &str, field: &ObjectFieldSele
 }
 
 pub(super) fn resource_ref(errors: &mut Errors, path: &str, field: &ResourceFieldSelector) {
-    let kind = field.resource.strip_prefix("limits.").or_else(|| field.resource.strip_prefix("requests."));
-    let known = kind.is_some_and(|k| matches!(k, "cpu" | "memory" | "ephemeral-storage") || k.starts_with("hugepages-"));
+    let kind = field
+        .resource
+        .strip_prefix("limits.")
+        .or_else(|| field.resource.strip_prefix("requests."));
+    let known =
+        kind.is_some_and(|k| matches!(k, "cpu" | "memory" | "ephemeral-storage") || k.starts_with("hugepages-"));
     if field.resource.is_empty() {
         errors.required(format!("{path}.resource"), "");
     } else if !known {
-        let supported =
-            ["limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"];
+        let supported = [
+            "limits.cpu",
+            "limits.ephemeral-storage",
+            "limits.memory",
+            "requests.cpu",
+            "requests.ephemeral-storage",
+            "requests.memory",
+        ];
         errors.one_of(format!("{path}.resource"), Some(&field.resource), &supported);
     }
     if let Some(divisor) = &field.divisor
@@ -280,11 +329,18 @@ fn mounts(errors: &mut Errors, path: &str, container: &Container, volumes: &Volu
         } else if !points.insert(mount.mount_path.as_str()) {
             errors.invalid(format!("{path}.mountPath"), &mount.mount_path, "must be unique");
         }
-        let (sub, expr) = (mount.sub_path.as_deref().unwrap_or_default(), mount.sub_path_expr.as_deref().unwrap_or_default());
+        let (sub, expr) = (
+            mount.sub_path.as_deref().unwrap_or_default(),
+            mount.sub_path_expr.as_deref().unwrap_or_default(),
+        );
         volume::relative(errors, &format!("{path}.subPath"), sub);
         volume::relative(errors, &format!("{path}.subPathExpr"), expr);
         if !sub.is_empty() && !expr.is_empty() {
-            errors.invalid(format!("{path}.subPathExpr"), expr, "subPathExpr and subPath are mutually exclusive");
+            errors.invalid(
+                format!("{path}.subPathExpr"),
+                expr,
+                "subPathExpr and subPath are mutually exclusive",
+            );
         }
         let propagation = mount.mount_propagation.as_deref();
         let kinds = ["Bidirectional", "HostToContainer", "None"];
@@ -295,9 +351,16 @@ fn mounts(errors: &mut Errors, path: &str, container: &Container, volumes: &Volu
             errors.forbidden(format!("{path}.mountPropagation"), why);
         }
         let recursive = mount.recursive_read_only.as_deref();
-        errors.optional_one_of(format!("{path}.recursiveReadOnly"), recursive, &["Disabled", "Enabled", "IfPossible"]);
+        errors.optional_one_of(
+            format!("{path}.recursiveReadOnly"),
+            recursive,
+            &["Disabled", "Enabled", "IfPossible"],
+        );
         if recursive.is_some_and(|r| r != "Disabled") && mount.read_only != Some(true) {
-            errors.forbidden(format!("{path}.recursiveReadOnly"), "may only be specified when readOnly is true");
+            errors.forbidden(
+                format!("{path}.recursiveReadOnly"),
+                "may only be specified when readOnly is true",
+            );
         }
     }
     for (i, device) in container.volume_devices.iter().flatten().enumerate() {
@@ -312,7 +375,11 @@ fn mounts(errors: &mut Errors, path: &str, container: &Container, volumes: &Volu
                 errors.invalid(format!("{path}.devicePath"), &device.device_path, "must be unique");
             }
             if device.device_path.split('/').any(|p| p == "..") {
-                errors.invalid(format!("{path}.devicePath"), &device.device_path, "can not contain backsteps ('..')");
+                errors.invalid(
+                    format!("{path}.devicePath"),
+                    &device.device_path,
+                    "can not contain backsteps ('..')",
+                );
             }
         }
     }
@@ -349,7 +416,11 @@ fn probe(errors: &mut Errors, path: &str, probe: &Probe) {
     ] {
         errors.not_negative(format!("{path}.{field}"), value);
     }
-    errors.at_least(format!("{path}.terminationGracePeriodSeconds"), probe.termination_grace_period_seconds, 1);
+    errors.at_least(
+        format!("{path}.terminationGracePeriodSeconds"),
+        probe.termination_grace_period_seconds,
+        1,
+    );
 }
 
 fn one_handler(errors: &mut Errors, path: &str, handlers: &[(&str, bool)]) {
@@ -408,10 +479,16 @@ fn port(errors: &mut Errors, path: &str, port: &IntOrString) {
 // === Security ===
 
 fn security(errors: &mut Errors, path: &str, container: &Container) {
-    let Some(context) = &container.security_context else { return };
+    let Some(context) = &container.security_context else {
+        return;
+    };
     errors.within(format!("{path}.runAsUser"), context.run_as_user, 0, MAX_ID);
     errors.within(format!("{path}.runAsGroup"), context.run_as_group, 0, MAX_ID);
-    errors.optional_one_of(format!("{path}.procMount"), context.proc_mount.as_deref(), &["Default", "Unmasked"]);
+    errors.optional_one_of(
+        format!("{path}.procMount"),
+        context.proc_mount.as_deref(),
+        &["Default", "Unmasked"],
+    );
     if context.allow_privilege_escalation == Some(false) {
         if context.privileged == Some(true) {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
@@ -430,13 +507,24 @@ fn security(errors: &mut Errors, path: &str, container: &Container) {
 pub(super) fn seccomp(errors: &mut Errors, path: &str, profile: Option<&SeccompProfile>) {
     let Some(profile) = profile else { return };
     let path = format!("{path}.seccompProfile");
-    errors.one_of(format!("{path}.type"), Some(&profile.type_), &["Localhost", "RuntimeDefault", "Unconfined"]);
+    errors.one_of(
+        format!("{path}.type"),
+        Some(&profile.type_),
+        &["Localhost", "RuntimeDefault", "Unconfined"],
+    );
     let file = profile.localhost_profile.as_deref().unwrap_or_default();
     match (profile.type_ == "Localhost", file.is_empty()) {
-        (true, true) => errors.required(format!("{path}.localhostProfile"), "must be set when seccomp type is Localhost"),
+        (true, true) => errors.required(
+            format!("{path}.localhostProfile"),
+            "must be set when seccomp type is Localhost",
+        ),
         (true, false) => volume::relative(errors, &format!("{path}.localhostProfile"), file),
         (false, false) => {
-            errors.invalid(format!("{path}.localhostProfile"), file, "can only be set when seccomp type is Localhost");
+            errors.invalid(
+                format!("{path}.localhostProfile"),
+                file,
+                "can only be set when seccomp type is Localhost",
+            );
         }
         (false, true) => {}
     }
@@ -445,12 +533,23 @@ pub(super) fn seccomp(errors: &mut Errors, path: &str, profile: Option<&SeccompP
 pub(super) fn apparmor(errors: &mut Errors, path: &str, profile: Option<&AppArmorProfile>) {
     let Some(profile) = profile else { return };
     let path = format!("{path}.appArmorProfile");
-    errors.one_of(format!("{path}.type"), Some(&profile.type_), &["Localhost", "RuntimeDefault", "Unconfined"]);
+    errors.one_of(
+        format!("{path}.type"),
+        Some(&profile.type_),
+        &["Localhost", "RuntimeDefault", "Unconfined"],
+    );
     let name = profile.localhost_profile.as_deref().unwrap_or_default();
     match (profile.type_ == "Localhost", name.trim().is_empty()) {
-        (true, true) => errors.required(format!("{path}.localhostProfile"), "must be set when AppArmor type is Localhost"),
+        (true, true) => errors.required(
+            format!("{path}.localhostProfile"),
+            "must be set when AppArmor type is Localhost",
+        ),
         (false, false) => {
-            errors.invalid(format!("{path}.localhostProfile"), name, "can only be set when AppArmor type is Localhost");
+            errors.invalid(
+                format!("{path}.localhostProfile"),
+                name,
+                "can only be set when AppArmor type is Localhost",
+            );
         }
         _ => {}
     }

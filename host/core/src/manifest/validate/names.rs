@@ -37,7 +37,11 @@ pub(crate) fn dns_subdomain(value: &str) -> Vec<String> {
 }
 
 fn is_name_part(text: &str) -> bool {
-    shaped(text, |b| b.is_ascii_alphanumeric() || b"-_.".contains(&b), |b| b.is_ascii_alphanumeric())
+    shaped(
+        text,
+        |b| b.is_ascii_alphanumeric() || b"-_.".contains(&b),
+        |b| b.is_ascii_alphanumeric(),
+    )
 }
 
 /// `[prefix/]name`
@@ -111,9 +115,17 @@ pub(crate) fn data_key(value: &str) -> Vec<String> {
 }
 
 pub(crate) fn is_uid(value: &str) -> bool {
-    value.len() <= 63 && shaped(value, |b| b.is_ascii_alphanumeric() || b == b'-', |b| b.is_ascii_alphanumeric())
+    value.len() <= 63
+        && shaped(
+            value,
+            |b| b.is_ascii_alphanumeric() || b == b'-',
+            |b| b.is_ascii_alphanumeric(),
+        )
 }
 
 pub(crate) fn is_sysctl(value: &str) -> bool {
-    value.len() <= 253 && value.split(['.', '/']).all(|part| shaped(part, |b| lower(b) || b == b'-' || b == b'_', lower))
+    value.len() <= 253
+        && value
+            .split(['.', '/'])
+            .all(|part| shaped(part, |b| lower(b) || b == b'-' || b == b'_', lower))
 }

@@ -48,7 +48,10 @@ fn names(errors: &mut Errors, path: &str, list: Option<&Resources>, pod_level: b
         let known = matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-");
         if pod_level && !known {
             let prefix = "Unsupported value";
-            errors.add(path, format!("{prefix}: {name:?}: supported values: \"cpu\", \"hugepages-\", \"memory\""));
+            errors.add(
+                path,
+                format!("{prefix}: {name:?}: supported values: \"cpu\", \"hugepages-\", \"memory\""),
+            );
         } else if !known && name != "ephemeral-storage" && !name.contains('/') {
             errors.invalid(path, name, "must be a standard resource type or fully qualified");
         }
@@ -67,18 +70,31 @@ pub(super) fn requirements(errors: &mut Errors, path: &str, resources: &Resource
         let strict = is_whole(name) || name.starts_with("hugepages-");
         match limits.get(name) {
             Some(limit) if strict && request != limit => {
-                errors.invalid(path, &request.to_string(), &format!("must be equal to {name} limit of {limit}"));
+                errors.invalid(
+                    path,
+                    &request.to_string(),
+                    &format!("must be equal to {name} limit of {limit}"),
+                );
             }
             Some(limit) if request > limit => {
                 let why = format!("must be less than or equal to {name} limit of {limit}");
                 errors.invalid(path, &request.to_string(), &why);
             }
-            None if strict => errors.required(limits_path.clone(), "Limit must be set for non overcommitable resources"),
+            None if strict => errors.required(
+                limits_path.clone(),
+                "Limit must be set for non overcommitable resources",
+            ),
             _ => {}
         }
     }
-    let huge = limits.keys().chain(requests.keys()).any(|n| n.starts_with("hugepages-"));
-    let basic = limits.keys().chain(requests.keys()).any(|n| matches!(*n, "cpu" | "memory"));
+    let huge = limits
+        .keys()
+        .chain(requests.keys())
+        .any(|n| n.starts_with("hugepages-"));
+    let basic = limits
+        .keys()
+        .chain(requests.keys())
+        .any(|n| matches!(*n, "cpu" | "memory"));
     if huge && !basic && !pod_level {
         errors.forbidden(path, "HugePages require cpu or memory");
     }
@@ -86,8 +102,13 @@ pub(super) fn requirements(errors: &mut Errors, path: &str, resources: &Resource
 
 /// No container may have a limit above that of its pod.
 pub(super) fn pod_level(errors: &mut Errors, spec: &PodSpec) {
-    let Some(limits) = spec.resources.as_ref().and_then(|r| r.limits.as_ref()) else { return };
-    let lists = [("initContainers", spec.init_containers.as_deref().unwrap_or_default()), ("containers", &spec.containers)];
+    let Some(limits) = spec.resources.as_ref().and_then(|r| r.limits.as_ref()) else {
+        return;
+    };
+    let lists = [
+        ("initContainers", spec.init_containers.as_deref().unwrap_or_default()),
+        ("containers", &spec.containers),
+    ];
     for (list, containers) in lists {
         for (i, container) in containers.iter().enumerate() {
             let own = container.resources.as_ref().and_then(|r| r.limits.as_ref());
@@ -95,7 +116,11 @@ pub(super) fn pod_level(errors: &mut Errors, spec: &PodSpec) {
                 let (limit, of_pod) = (Quantity::from_api(quantity), limits.get(name).map(Quantity::from_api));
                 if let Some(of_pod) = of_pod.filter(|p| limit > *p) {
                     let path = format!("spec.{list}[{i}].resources.limits[{name}]");
-                    errors.invalid(path, &limit.to_string(), &format!("must be less than or equal to pod limits of {of_pod}"));
+                    errors.invalid(
+                        path,
+                        &limit.to_string(),
+                        &format!("must be less than or equal to pod limits of {of_pod}"),
+                    );
                 }
             }
         }

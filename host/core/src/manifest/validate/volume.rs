@@ -43,14 +43,20 @@ fn source(errors: &mut Errors, path: &str, volume: &Volume) {
         if let Some(limit) = &dir.size_limit {
             let path = format!("{path}.emptyDir.sizeLimit");
             match limit.0.parse::<Quantity>() {
-                Ok(size) if size < Quantity::ZERO => errors.forbidden(path, "SizeLimit field must be a valid resource quantity"),
+                Ok(size) if size < Quantity::ZERO => {
+                    errors.forbidden(path, "SizeLimit field must be a valid resource quantity")
+                }
                 Ok(_) => {}
                 Err(error) => errors.invalid(path, &limit.0, &error.to_string()),
             }
         }
         let medium = dir.medium.as_deref().unwrap_or_default();
         if !(matches!(medium, "" | "Memory" | "HugePages") || medium.starts_with("HugePages-")) {
-            errors.one_of(format!("{path}.emptyDir.medium"), Some(medium), &["Memory", "HugePages", "HugePages-<size>"]);
+            errors.one_of(
+                format!("{path}.emptyDir.medium"),
+                Some(medium),
+                &["Memory", "HugePages", "HugePages-<size>"],
+            );
         }
     }
     if let Some(host_path) = &volume.host_path {
@@ -60,8 +66,15 @@ fn source(errors: &mut Errors, path: &str, volume: &Volume) {
         }
         no_backsteps(errors, &format!("{at}.path"), &host_path.path);
         if let Some(kind) = host_path.type_.as_deref().filter(|t| !t.is_empty()) {
-            let kinds =
-                ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+            let kinds = [
+                "BlockDevice",
+                "CharDevice",
+                "Directory",
+                "DirectoryOrCreate",
+                "File",
+                "FileOrCreate",
+                "Socket",
+            ];
             errors.one_of(format!("{at}.type"), Some(kind), &kinds);
         }
     }
@@ -118,14 +131,22 @@ fn source(errors: &mut Errors, path: &str, volume: &Volume) {
             errors.required(format!("{path}.image.reference"), "");
         }
         let policies = ["Always", "IfNotPresent", "Never"];
-        errors.one_of(format!("{path}.image.pullPolicy"), image.pull_policy.as_deref(), &policies);
+        errors.one_of(
+            format!("{path}.image.pullPolicy"),
+            image.pull_policy.as_deref(),
+            &policies,
+        );
     }
 }
 
 fn mode(errors: &mut Errors, path: String, mode: Option<i32>) {
     match mode {
         Some(mode) if !(0..=0o777).contains(&mode) => {
-            errors.invalid_number(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
+            errors.invalid_number(
+                path,
+                mode,
+                "must be a number between 0 and 0777 (octal), both inclusive",
+            );
         }
         _ => {}
     }
@@ -174,15 +195,24 @@ fn no_backsteps(errors: &mut Errors, path: &str, value: &str) {
     }
 }
 
-const FIELDS: [&str; 5] =
-    ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+const FIELDS: [&str; 5] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
 
 fn downward_file(errors: &mut Errors, path: &str, file: &DownwardAPIVolumeFile) {
     local_path(errors, &format!("{path}.path"), &file.path);
     mode(errors, format!("{path}.mode"), file.mode);
     match (&file.field_ref, &file.resource_field_ref) {
         (Some(_), Some(_)) => {
-            errors.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+            errors.invalid(
+                path,
+                "resource",
+                "fieldRef and resourceFieldRef can not be specified simultaneously",
+            );
         }
         (Some(field), None) => super::container::field_ref(errors, &format!("{path}.fieldRef"), field, &FIELDS),
         (None, Some(resource)) => {
@@ -199,8 +229,14 @@ fn projected(errors: &mut Errors, path: &str, volume: &ProjectedVolumeSource) {
     mode(errors, format!("{path}.defaultMode"), volume.default_mode);
     for (i, source) in volume.sources.iter().flatten().enumerate() {
         let path = format!("{path}.sources[{i}]");
-        let VolumeProjection { cluster_trust_bundle, config_map, downward_api, pod_certificate, secret, service_account_token } =
-            source;
+        let VolumeProjection {
+            cluster_trust_bundle,
+            config_map,
+            downward_api,
+            pod_certificate,
+            secret,
+            service_account_token,
+        } = source;
         let count = [
             cluster_trust_bundle.is_some(),
             config_map.is_some(),
@@ -234,10 +270,18 @@ fn projected(errors: &mut Errors, path: &str, volume: &ProjectedVolumeSource) {
             local_path(errors, &format!("{at}.path"), &token.path);
             match token.expiration_seconds {
                 Some(seconds) if seconds < 600 => {
-                    errors.invalid_number(format!("{at}.expirationSeconds"), seconds, "may not specify a duration less than 10 minutes");
+                    errors.invalid_number(
+                        format!("{at}.expirationSeconds"),
+                        seconds,
+                        "may not specify a duration less than 10 minutes",
+                    );
                 }
                 Some(seconds) if seconds > 1 << 32 => {
-                    errors.invalid_number(format!("{at}.expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds");
+                    errors.invalid_number(
+                        format!("{at}.expirationSeconds"),
+                        seconds,
+                        "may not specify a duration larger than 2^32 seconds",
+                    );
                 }
                 _ => {}
             }
