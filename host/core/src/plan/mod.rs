@@ -1,17 +1,26 @@
 //! The next steps towards what a pod should be: `plan()`.
 //!
-//! The worker of a pod derives its status, plans, carries out the actions, and does so again until a plan is settled
-//! ([`Plan::is_settled`]). A plan may hold the first steps only; the next one goes on from what these brought about.
+//! The worker of a pod plans, publishes the status, carries out the actions, and does so again until a plan is settled. A
+//! plan may hold the first steps only; the next one goes on from what these brought about.
 //!
 //! ```text
 //! loop {
-//!     memory.status = derive_status(want, have, memory, rules, now)      // and publish it
 //!     plan = plan(want, have, memory, rules, now)
-//!     plan.remember(&mut memory)                                         // before the actions
-//!     for action in plan.actions { receipts -> have.apply(), memory.done(action) }
-//!     if plan was settled before remember() { break }
+//!     settled = plan.is_settled(memory)
+//!     plan.remember(memory)
+//!     memory.status = derive_status(want, have, memory, rules, now)
+//!     if settled { wait for news, or for plan.wake_at } else { for action in plan.actions { … } }
 //! }
 //! ```
+//!
+//! | stage | what happens | file |
+//! |---|---|---|
+//! | any | is it to end, how far is it | `stage.rs` |
+//! | Sync | directories, cgroup, volumes, probe workers | `volumes.rs` |
+//! | Sync | a sandbox, the first or a new one | `sandbox.rs` |
+//! | Sync | init containers and sidecars, in order | `init.rs` |
+//! | Sync | regular and ephemeral containers | `containers.rs` |
+//! | Terminating, Terminated | stop everything, release everything, write the last status | `teardown.rs` |
 
 use std::collections::BTreeMap;
 
@@ -21,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{self, ContainerKind, DesiredPod};
 use crate::observed::ObservedPod;
+use crate::status::derive_status;
 
 mod containers;
 mod init;
@@ -29,6 +39,9 @@ mod sandbox;
 mod stage;
 pub mod teardown;
 mod volumes;
+
+#[cfg(test)]
+mod tests;
 
 pub use sandbox::{SandboxChange, sandbox_change};
 pub(crate) use stage::is_terminal;
@@ -219,8 +232,11 @@ pub fn plan(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory, rules: &R
             ..Plan::default()
         };
     }
-    let mut pass = pass::Pass::new(want, have, memory, rules, now);
-    match stage::next(want, have, memory) {
+    // What is seen now may be the end of the pod, which the last status could not know.
+    let status = derive_status(want, have, memory, rules, now);
+    let stage = stage::next(want, have, memory, &status);
+    let mut pass = pass::Pass::new(want, have, memory, status, rules, now);
+    match stage {
         Stage::Sync => pass.sync(),
         stage => pass.end(stage),
     }
@@ -258,32 +274,6 @@ impl Plan {
                 Action::StopProbes => memory.probing = false,
                 _ => {}
             }
-        }
-    }
-}
-
-impl PodMemory {
-    /// Records that an action was carried out. What it did in the runtime goes into the [`ObservedPod`] as a receipt.
-    pub fn done(&mut self, action: &Action) {
-        match action {
-            Action::EnsureDirs => self.dirs = true,
-            Action::EnsureCgroup => self.cgroup = true,
-            Action::MountVolumes => self.volumes = Volumes::Mounted,
-            Action::UnmountVolumes => self.volumes = Volumes::Unmounted,
-            Action::RemoveCgroup => self.cgroup = false,
-            Action::StartContainer { name, .. } => {
-                self.start_errors.remove(name);
-            }
-            Action::Finish => {
-                self.final_status_written = true;
-                self.stage = Stage::Finished;
-            }
-            Action::StartProbes
-            | Action::StopProbes
-            | Action::KillPod { .. }
-            | Action::KillContainer { .. }
-            | Action::RemoveContainer { .. }
-            | Action::CreateSandbox { .. } => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodStatus};
 
 use super::{Action, Note, Plan, PodMemory, Rules, Stage, StartError, init, sandbox, teardown, volumes};
 use crate::backoff::{self, CrashLoop};
@@ -15,6 +15,8 @@ pub(super) struct Pass<'a> {
     pub spec: Cow<'a, PodSpec>,
     pub have: &'a ObservedPod,
     pub memory: &'a PodMemory,
+    /// As it is now.
+    pub status: PodStatus,
     pub rules: &'a Rules,
     pub now: Timestamp,
     pub plan: Plan,
@@ -33,6 +35,7 @@ impl<'a> Pass<'a> {
         want: &'a DesiredPod,
         have: &'a ObservedPod,
         memory: &'a PodMemory,
+        status: PodStatus,
         rules: &'a Rules,
         now: Timestamp,
     ) -> Self {
@@ -51,6 +54,7 @@ impl<'a> Pass<'a> {
             spec,
             have,
             memory,
+            status,
             rules,
             now,
             plan,
@@ -157,9 +161,7 @@ impl<'a> Pass<'a> {
         let Some(limit) = self.spec.active_deadline_seconds else {
             return;
         };
-        let started = self.memory.status.start_time.as_ref();
-        let started = started.or_else(|| self.want.pod.status.as_ref()?.start_time.as_ref());
-        if let Some(started) = started {
+        if let Some(started) = &self.status.start_time {
             let deadline = backoff::after(started.0, limit);
             if deadline > self.now {
                 self.wake(deadline);

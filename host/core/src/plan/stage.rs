@@ -1,18 +1,20 @@
 //! How far the pod is (the kubelet contract, pod 2).
 
+use k8s_openapi::api::core::v1::PodStatus;
+
 use super::pass::alive;
 use super::{PodMemory, Stage};
 use crate::desired::{DesiredPod, Source};
 use crate::observed::ObservedPod;
 
-pub(super) fn next(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory) -> Stage {
+pub(super) fn next(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory, status: &PodStatus) -> Stage {
     if memory.stage == Stage::Finished || memory.final_status_written {
         return Stage::Finished;
     }
     if memory.stage == Stage::Terminated {
         return Stage::Terminated;
     }
-    if memory.stage == Stage::Sync && !is_to_end(want, have, memory) {
+    if memory.stage == Stage::Sync && !is_to_end(want, have, status) {
         return Stage::Sync;
     }
     if alive(have) {
@@ -22,15 +24,14 @@ pub(super) fn next(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory) ->
     }
 }
 
-fn is_to_end(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory) -> bool {
+fn is_to_end(want: &DesiredPod, have: &ObservedPod, status: &PodStatus) -> bool {
     let gone = want.removed || want.source == Source::Runtime || want.pod.metadata.deletion_timestamp.is_some();
     if want.rejected.is_some() {
         // Nothing was made for it that would have to be released. One that ran before, and is refused after a restart of
         // the agent, has to end like any other.
         return gone || alive(have);
     }
-    let api = want.pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    gone || want.kill.is_some() || is_terminal(memory.status.phase.as_deref()) || is_terminal(api)
+    gone || want.kill.is_some() || is_terminal(status.phase.as_deref())
 }
 
 /// A phase that a pod never leaves.

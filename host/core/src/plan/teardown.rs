@@ -159,7 +159,7 @@ fn reason(want: &DesiredPod) -> &str {
 }
 
 fn note_deadline(pass: &mut Pass<'_>) {
-    let status = &pass.memory.status;
+    let status = &pass.status;
     let deleted = pass.want.pod.metadata.deletion_timestamp.is_some();
     if !deleted && pass.spec.active_deadline_seconds.is_some() && status.reason.as_deref() == Some(DEADLINE_REASON) {
         pass.plan.notes.push(Note {

@@ -18,6 +18,10 @@ mod merge;
 mod phase;
 mod pod_resources;
 
+#[cfg(test)]
+mod tests;
+
+pub(crate) use containers::is_settled;
 pub use merge::{check_transition, is_owned_condition, merge_for_write, same};
 
 pub const MESSAGE_REJECTED: &str = "Pod was rejected: ";

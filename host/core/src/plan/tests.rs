@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+pub(crate) mod fixture;
+mod golden;
+mod properties;
+mod simulator;
+mod table;
