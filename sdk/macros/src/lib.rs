@@ -95,10 +95,12 @@ fn register(kind: &Kind, args: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// `name = "…", capabilities = ["…", …], state_version = 0`
+/// `name = "…", capabilities = ["…", …], drivers = ["…", …], state_version = 0`
 struct Args {
     name: LitStr,
     capabilities: Vec<LitStr>,
+    /// Which volumes are its own, unless the node's configuration says otherwise.
+    drivers: Vec<LitStr>,
     state_version: u32,
 }
 
@@ -106,6 +108,7 @@ impl Parse for Args {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let mut name = None;
         let mut capabilities = Vec::new();
+        let mut drivers = Vec::new();
         let mut state_version = 0;
         while !input.is_empty() {
             let key: Ident = input.parse()?;
@@ -113,17 +116,15 @@ impl Parse for Args {
             if key == "name" {
                 name = Some(input.parse()?);
             } else if key == "capabilities" {
-                let list;
-                bracketed!(list in input);
-                capabilities = Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?
-                    .into_iter()
-                    .collect();
+                capabilities = strings(input)?;
+            } else if key == "drivers" {
+                drivers = strings(input)?;
             } else if key == "state_version" {
                 state_version = input.parse::<LitInt>()?.base10_parse()?;
             } else {
                 return Err(Error::new(
                     key.span(),
-                    "expected `name`, `capabilities` or `state_version`",
+                    "expected `name`, `capabilities`, `drivers` or `state_version`",
                 ));
             }
             if !input.is_empty() {
@@ -135,9 +136,18 @@ impl Parse for Args {
         Ok(Self {
             name,
             capabilities,
+            drivers,
             state_version,
         })
     }
+}
+
+fn strings(input: ParseStream<'_>) -> syn::Result<Vec<LitStr>> {
+    let list;
+    bracketed!(list in input);
+    Ok(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?
+        .into_iter()
+        .collect())
 }
 
 fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Result<Tokens> {
@@ -157,6 +167,21 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
             return Err(Error::new(
                 capability.span(),
                 format!("capabilities of a {} plugin: {known}", kind.name),
+            ));
+        }
+    }
+    for driver in &args.drivers {
+        if kind.name != VOLUME.name {
+            return Err(Error::new(driver.span(), "only volume plugins have drivers"));
+        }
+        if !driver
+            .value()
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-./".contains(&b))
+        {
+            return Err(Error::new(
+                driver.span(),
+                "a driver's name has letters, digits, `-`, `.` and `/` only",
             ));
         }
     }
@@ -194,14 +219,22 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
 
 /// The values were checked or come from Cargo: nothing in them needs escaping in JSON.
 fn manifest(kind: &Kind, args: &Args, name: &str, version: &str) -> String {
-    let capabilities: Vec<_> = args.capabilities.iter().map(|c| format!("\"{}\"", c.value())).collect();
-    format!(
-        r#"{{"name":"{name}","version":"{version}","kind":"{}","track":"0.1","sdk":"witlet-sdk {}","capabilities":[{}],"state_version":{}}}"#,
+    let list = |strings: &[LitStr]| {
+        let quoted: Vec<_> = strings.iter().map(|s| format!("\"{}\"", s.value())).collect();
+        format!("[{}]", quoted.join(","))
+    };
+    let mut out = format!(
+        r#"{{"name":"{name}","version":"{version}","kind":"{}","track":"0.1","sdk":"witlet-sdk {}","capabilities":{},"state_version":{}"#,
         kind.name,
         env!("CARGO_PKG_VERSION"),
-        capabilities.join(","),
+        list(&args.capabilities),
         args.state_version,
-    )
+    );
+    if !args.drivers.is_empty() {
+        out.push_str(&format!(r#","drivers":{}"#, list(&args.drivers)));
+    }
+    out.push('}');
+    out
 }
 
 fn is_dns_label(name: &str) -> bool {

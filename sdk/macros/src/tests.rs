@@ -25,6 +25,16 @@ fn manifest_tells_name_kind_and_capabilities() {
 }
 
 #[test]
+fn manifest_of_a_volume_plugin_lists_its_drivers() {
+    let args: Args = syn::parse_str(r#"name = "v", drivers = ["example.com/v", "w"]"#).unwrap();
+    let manifest = manifest(&VOLUME, &args, "v", "1.2.3");
+    assert!(
+        manifest.ends_with(r#""capabilities":[],"state_version":0,"drivers":["example.com/v","w"]}"#),
+        "{manifest}"
+    );
+}
+
+#[test]
 fn expansion_keeps_the_impl_and_exports_its_type() {
     let out = expanded(&PROBE, r#"name = "pg""#).unwrap();
     assert!(out.starts_with("impl Probe for Mine"), "{out}");
@@ -59,7 +69,7 @@ fn mistakes_are_named() {
         (
             &PROBE,
             r#"name = "pg", grants = []"#,
-            "expected `name`, `capabilities` or `state_version`",
+            "expected `name`, `capabilities`, `drivers` or `state_version`",
         ),
     ] {
         assert_eq!(expanded(kind, args).unwrap_err(), message, "{args}");

@@ -99,6 +99,13 @@ impl FakeDir {
             .insert(path.to_owned(), Inode::new(Content::File(data.into()), 0o644));
     }
 
+    /// Something that is not the plugin's is mounted over the directory.
+    pub fn mount_foreign(&self, filesystem: &str) {
+        let mut state = self.state.borrow_mut();
+        state.covered = Some(state.nodes.clone());
+        state.mounted = Some(filesystem.to_owned());
+    }
+
     fn change<T>(&self, call: String, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let mut state = self.state.borrow_mut();
         if state.fail.as_ref().is_some_and(|(prefix, _)| call.starts_with(prefix))

@@ -5,8 +5,10 @@
 
 mod dir;
 mod network;
+mod objects;
 mod script;
 
 pub use dir::{FakeDir, Node};
-pub use network::FakePodNet;
+pub use network::{FakeConnection, FakePodNet};
+pub use objects::FakeObjects;
 pub use script::Script;

@@ -54,6 +54,9 @@ pub(super) fn check<N: PodNet, E>(
             ),
         },
         Err(error @ (Error::Denied(_) | Error::Invalid(_))) => return Err(error),
+        Err(Error::Timeout(why)) if !why.starts_with("dial tcp") && !why.starts_with("lookup") => {
+            format!("timeout: health rpc did not complete within {within}")
+        }
         Err(Error::Timeout(_)) => {
             format!(
                 "timeout: failed to connect service {} within {within}: context deadline exceeded",

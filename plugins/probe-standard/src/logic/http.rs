@@ -102,10 +102,18 @@ fn request_error(url: &Url, error: &Error) -> String {
     if matches!(error, Error::Timeout(_)) {
         return "context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned();
     }
-    match go::connect_failure(error.message()) {
-        Some(_) => go::dial_error(&go::join_host_port(&url.host, url.effective_port()), error),
-        None => error.message().to_owned(),
+    let message = error.message();
+    if go::connect_failure(message).is_some() {
+        return go::dial_error(&go::join_host_port(&url.host, url.effective_port()), error);
     }
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("connection reset by peer") {
+        return "read: connection reset by peer".to_owned();
+    }
+    if lower.contains("connection closed before message completed") {
+        return "EOF".to_owned();
+    }
+    message.to_owned()
 }
 
 /// The target of a redirect. Without one, a reply with such a status is a reply like any other.

@@ -68,7 +68,8 @@ fn everything_but_serving_fails() {
             "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service".to_owned(),
         ),
         (reply(99, "?", &[]), "error: health rpc probe failed: rpc error: code = Code(99) desc = ?".to_owned()),
-        (Err(Error::Timeout("late".into())), dial.to_owned()),
+        (Err(Error::Timeout("no answer".into())), "timeout: health rpc did not complete within 1s".to_owned()),
+        (Err(Error::Timeout("dial tcp 10.0.0.1:9000: i/o timeout".into())), dial.to_owned()),
         (
             Err(Error::Unavailable("connection refused".into())),
             format!(

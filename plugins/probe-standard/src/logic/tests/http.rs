@@ -138,7 +138,19 @@ fn connection_errors_are_failures() {
             Error::Timeout("t".into()),
             "context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
         ),
+        (
+            Error::Unavailable("dial tcp 10.0.0.1:80: connect: no route to host".into()),
+            "dial tcp 10.0.0.1:80: connect: no route to host",
+        ),
         (Error::Failed("EOF".into()), "EOF"),
+        (
+            Error::Failed("connection closed before message completed".into()),
+            "EOF",
+        ),
+        (
+            Error::Failed("connection error: Connection reset by peer (os error 104)".into()),
+            "read: connection reset by peer",
+        ),
     ] {
         let (outcome, _) = checked([Err(error)], &json!({"path": "/", "port": 80}));
         assert_eq!(
