@@ -96,9 +96,16 @@ pub struct NameError {
 /// The reference as the runtime is given it: `:latest` is appended where neither tag nor digest is said, and no registry ever
 /// is.
 pub fn normalise(text: &str) -> Result<String, NameError> {
-    let reference = Reference::parse(text).map_err(|error| NameError { text: text.to_owned(), error })?;
+    let reference = Reference::parse(text).map_err(|error| NameError {
+        text: text.to_owned(),
+        error,
+    })?;
     let named = reference.tag.is_some() || reference.digest.is_some();
-    Ok(if named { text.to_owned() } else { format!("{text}:latest") })
+    Ok(if named {
+        text.to_owned()
+    } else {
+        format!("{text}:latest")
+    })
 }
 
 /// What registry credentials are matched with: the full name without tag and digest (the kubelet contract, pod 6.2). The text
@@ -127,7 +134,11 @@ pub fn pull_policy(container: &Container) -> PullPolicy {
 /// `Always` for what changes under the same name, else `IfNotPresent`.
 pub fn default_pull_policy(text: &str) -> PullPolicy {
     match Reference::parse(text) {
-        Ok(Reference { tag: None, digest: None, .. }) => PullPolicy::Always,
+        Ok(Reference {
+            tag: None,
+            digest: None,
+            ..
+        }) => PullPolicy::Always,
         Ok(Reference { tag: Some(tag), .. }) if tag == "latest" => PullPolicy::Always,
         _ => PullPolicy::IfNotPresent,
     }

@@ -2,10 +2,14 @@
 //! section 5). Everything that is read from the machine or the API is handed in; nothing here does IO.
 
 mod container;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod hostname;
 mod mounts;
 mod sandbox;
 mod security;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
