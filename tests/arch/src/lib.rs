@@ -1,0 +1,1 @@
+//! Rules about the sources themselves; see `tests/`.

@@ -27,12 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn sweep(dir: &Path) -> Result<()> {
     let names = Names::of(dir)?;
     let sockets = shim_sockets(dir);
+    let sandboxes = sandboxes(dir);
     // In this order, so that nobody restarts or reports what is killed next.
     end(|| daemons(dir))?;
     end(|| contained(&names))?;
     for socket in sockets {
         let _ = fs::remove_file(socket);
     }
+    forget_networks(&sandboxes);
     unmount(dir)?;
     if Path::new("/sys/class/net").join(&names.bridge).exists() {
         crate::output(Command::new("ip").args(["link", "delete", &names.bridge]))?;
@@ -159,6 +161,27 @@ fn shim_sockets(dir: &Path) -> Vec<PathBuf> {
         .filter_map(|bundle| fs::read_to_string(bundle.join("address")).ok())
         .filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from))
         .collect()
+}
+
+/// Ids of all pod sandboxes, running or not.
+fn sandboxes(dir: &Path) -> Vec<String> {
+    let known = dir.join("containerd/root/io.containerd.grpc.v1.cri/sandboxes");
+    fs::read_dir(known)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect()
+}
+
+/// The runtime and CNI plugins keep files per sandbox in `/var/lib/cni`, which no setting moves.
+fn forget_networks(sandboxes: &[String]) {
+    for entry in fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if sandboxes.iter().any(|id| name.to_string_lossy().contains(id.as_str())) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Mount points below the directory, deepest last.

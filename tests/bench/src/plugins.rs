@@ -1,0 +1,60 @@
+//! What plugin calls cost, from the agent's own metrics.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// Mean times by plugin and function, in microseconds.
+pub(crate) fn costs(metrics: &str) -> Value {
+    const NAME: &str = "witlet_plugin_call_duration_seconds";
+    let mut found: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for line in metrics.lines() {
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let Some((name, labels)) = series.split_once('{') else {
+            continue;
+        };
+        let (Some(plugin), Some(func), Ok(value)) =
+            (label(labels, "plugin"), label(labels, "func"), value.parse::<f64>())
+        else {
+            continue;
+        };
+        let entry = found.entry(format!("{plugin}.{func}")).or_default();
+        match name.strip_prefix(NAME) {
+            Some("_sum") => entry.0 += value,
+            Some("_count") => entry.1 += value,
+            _ => {}
+        }
+    }
+    let called = found.into_iter().filter(|(_, (_, count))| *count > 0.0);
+    called
+        .map(|(name, (sum, count))| (name, json!({ "calls": count, "mean_us": sum / count * 1e6 })))
+        .collect()
+}
+
+/// A label's value in `plugin="x",func="y"}`.
+fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+    let rest = labels
+        .split([',', '{'])
+        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix("=\""))?;
+    rest.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_divided_by_counts() {
+        let text = "# HELP x\n\
+            witlet_plugin_call_duration_seconds_bucket{plugin=\"a\",func=\"check\",le=\"0.1\"} 4\n\
+            witlet_plugin_call_duration_seconds_sum{plugin=\"a\",func=\"check\"} 0.002\n\
+            witlet_plugin_call_duration_seconds_count{plugin=\"a\",func=\"check\"} 4\n\
+            witlet_plugin_call_duration_seconds_count{plugin=\"b\",func=\"setup\"} 0\n";
+        let costs = costs(text);
+        assert_eq!(costs["a.check"]["calls"], 4.0);
+        assert_eq!(costs["a.check"]["mean_us"], 500.0);
+        assert!(costs.get("b.setup").is_none());
+    }
+}

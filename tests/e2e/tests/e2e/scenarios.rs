@@ -1,0 +1,93 @@
+//! What is proved, by subject.
+
+mod config;
+mod images;
+mod kubectl;
+mod lifecycle;
+mod network;
+mod plugins;
+mod probes;
+mod restart;
+mod scale;
+mod static_pods;
+mod volumes;
+
+use futures::FutureExt;
+
+use crate::harness::Scenario;
+
+macro_rules! scenarios {
+    ($($mode:ident $module:ident :: { $($name:ident),+ $(,)? })+) => {
+        /// In the order in which they run.
+        pub(crate) const ALL: &[Scenario] = &[
+            $($(Scenario {
+                name: concat!(stringify!($module), "::", stringify!($name)),
+                alone: scenarios!(@$mode),
+                run: |ctx| $module::$name(ctx).boxed(),
+            },)+)+
+        ];
+    };
+    (@together) => { false };
+    (@alone) => { true };
+}
+
+scenarios! {
+    together lifecycle::{
+        init_containers_run_in_order,
+        failing_init_container_holds_the_pod,
+        environment_is_complete,
+        restart_policies_decide_the_phase,
+        termination_messages_are_kept,
+        crash_loop_backs_off,
+        pre_stop_runs_before_the_signal,
+        stubborn_containers_are_killed,
+    }
+    together volumes::{
+        every_kind_is_mounted,
+        host_path_types_are_checked,
+        missing_objects_hold_the_pod,
+    }
+    together probes::{
+        readiness_flips,
+        liveness_restarts,
+        startup_holds_the_others_back,
+        every_handler_works,
+    }
+    together images::{
+        never_pulled_images_are_reported,
+        unreachable_registries_back_off,
+        an_image_is_pulled_from_a_registry,
+    }
+    together network::{
+        pods_reach_each_other,
+        host_ports_are_mapped,
+        host_network_pods_share_the_nodes,
+    }
+    together static_pods::{
+        a_file_becomes_a_pod_with_a_mirror,
+        a_malformed_file_harms_nobody,
+    }
+    together kubectl::{
+        the_usual_commands_work,
+        the_node_is_registered,
+    }
+    together config::{
+        mistakes_are_listed_together,
+        broken_syntax_is_located,
+        missing_files_are_named,
+    }
+    alone scale::{
+        fifty_pods_at_once,
+    }
+    alone restart::{
+        a_killed_agent_disturbs_no_container,
+        a_kill_during_the_start_loses_nothing,
+        a_killed_containerd_disturbs_no_container,
+        networks_are_torn_down_without_the_agent,
+    }
+    alone plugins::{
+        a_looping_plugin_harms_nobody,
+        a_plugin_is_swapped_on_the_running_node,
+        the_metrics_tell_of_each_plugin,
+    }
+}
