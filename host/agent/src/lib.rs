@@ -1,0 +1,30 @@
+//! The agent: actors that bring pods from what is to what should be.
+//!
+//! | task | count | in | out |
+//! |---|---|---|---|
+//! | [`supervisor`] | 1 | pod sources, the runtime's pod list | workers: spawns, feeds, joins; the only writer of the pod map |
+//! | [`pod::worker`] | 1 per pod | desired pod, nudges | actions on ports, statuses |
+//! | [`pleg`] | 1 | runtime events, relist timer | nudges to workers, the set of pods the runtime has |
+//! | [`probes`] | 1 per probe | facts of a pod | results, nudges |
+//! | [`images`] | - | workers | limited, de-duplicated pulls |
+//! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
+//! | [`mirrors`] | 1 | static pods, API pods | mirror pods |
+//! | [`node`] | 1 | runtime status, machine facts | node object, lease, [`witlet_core::plan::Rules`] |
+//! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
+//! | [`sinks`] | 1 per sink | log files, metrics | log and metric sink plugins |
+//! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
+
+pub mod app;
+// pub mod cni;
+pub mod context;
+pub mod http;
+pub mod images;
+pub mod metrics;
+pub mod mirrors;
+pub mod node;
+pub mod pleg;
+pub mod pod;
+pub mod probes;
+pub mod sinks;
+pub mod status;
+pub mod supervisor;

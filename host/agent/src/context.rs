@@ -1,0 +1,119 @@
+//! What every task of the agent shares.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use rand::Rng;
+use tokio::sync::watch;
+use witlet_core::config::NodeSettings;
+use witlet_core::ids::PodUid;
+use witlet_core::plan::{Note, Rules};
+use witlet_ports::api::{Events, Nodes, Objects, Pods};
+use witlet_ports::cgroups::Cgroups;
+use witlet_ports::network::Network;
+use witlet_ports::policy::Policies;
+use witlet_ports::probe::Probes;
+use witlet_ports::runtime::Runtime;
+use witlet_ports::sink::{LogSink, MetricSink};
+use witlet_ports::volume::Volumes;
+
+use crate::images::Images;
+use crate::metrics::Metrics;
+use crate::pleg::Nudges;
+use crate::probes::ProbeRunner;
+use crate::status::StatusWriter;
+
+/// The adapters, as the binary chose them.
+#[derive(Clone)]
+pub struct Ports {
+    pub runtime: Arc<dyn Runtime>,
+    pub cgroups: Arc<dyn Cgroups>,
+    pub objects: Arc<dyn Objects>,
+    pub pods: Arc<dyn Pods>,
+    pub events: Arc<dyn Events>,
+    pub nodes: Arc<dyn Nodes>,
+    pub probes: Arc<dyn Probes>,
+    pub volumes: Arc<dyn Volumes>,
+    pub network: Arc<dyn Network>,
+    pub policies: Arc<dyn Policies>,
+    pub log_sinks: Vec<Arc<dyn LogSink>>,
+    pub metric_sinks: Vec<Arc<dyn MetricSink>>,
+}
+
+/// How often things happen. The values are the kubelet's (contract/pod.md section 0).
+#[derive(Clone, Debug)]
+pub struct Intervals {
+    /// Pods are synced at least this often, times 1 to 1.5.
+    pub resync: Duration,
+    /// After a failed sync, times 1 to 1.5.
+    pub retry: Duration,
+    /// Full list of the runtime's pods, without and with an event stream.
+    pub relist: Duration,
+    pub relist_with_events: Duration,
+    pub runtime_status: Duration,
+    pub node_status: Duration,
+    pub lease: Duration,
+    pub housekeeping: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            resync: Duration::from_secs(60),
+            retry: Duration::from_secs(10),
+            relist: Duration::from_secs(1),
+            relist_with_events: Duration::from_secs(10),
+            runtime_status: Duration::from_secs(5),
+            node_status: Duration::from_secs(10),
+            lease: Duration::from_secs(10),
+            housekeeping: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Shared by all tasks.
+pub struct Context {
+    pub ports: Ports,
+    pub node: NodeSettings,
+    pub admission: witlet_core::admission::Settings,
+    /// Where the legacy log symlinks go: /var/log/containers.
+    pub container_logs_dir: PathBuf,
+    pub nudges: Arc<Nudges>,
+    pub intervals: Intervals,
+    pub rules: watch::Receiver<Arc<Rules>>,
+    pub images: Images,
+    pub probes: ProbeRunner,
+    pub status: StatusWriter,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Context {
+    pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
+        self.node.root_dir.join("pods").join(uid.as_str())
+    }
+
+    pub fn event(&self, pod: &Pod, warning: bool, reason: &str, message: impl Into<String>) {
+        self.note(pod, Note { warning, reason: reason.into(), message: message.into(), field_path: None });
+    }
+
+    pub fn note(&self, pod: &Pod, note: Note) {
+        self.ports.events.pod(pod, note);
+    }
+}
+
+/// Between one and one and a half times the interval, so that many pods do not move in step.
+pub fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::rng().random_range(1.0..=1.5))
+}
+
+pub fn later(now: Timestamp, by: Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(by).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// How long until a moment; zero if it has passed.
+pub fn until(moment: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(now)).unwrap_or_default()
+}

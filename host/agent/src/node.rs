@@ -1,0 +1,273 @@
+//! The node's own objects: runtime health, node object, lease.
+//!
+//! [`RuntimeWatch`]: in the runtime's status, out [`Rules`] for all pods. [`NodeLoop`]: in machine facts and health, out the
+//! node object (registered, then its status patched) and the lease.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use witlet_core::node::{
+    MachineFacts, NodeConfig, NodeState, RuntimeCondition, RuntimeHandler, RuntimeHealth as State, build_node, build_status,
+    transitions,
+};
+use witlet_core::plan::Rules;
+use witlet_ports::runtime::{Runtime, Status};
+
+use crate::context::{Context, jittered};
+use crate::pleg;
+
+/// No list of the runtime's pods for this long: the node is not ready (the kubelet contract, pod section 0).
+const PLEG_STALE: Duration = Duration::from_secs(180);
+/// Status calls at start, until the node is ready.
+const FAST: Duration = Duration::from_millis(100);
+const FAST_FOR: Duration = Duration::from_secs(120);
+/// The status is written at least this often (the kubelet contract, node C3).
+const REPORT: Duration = Duration::from_secs(300);
+const REGISTER_FIRST: Duration = Duration::from_millis(100);
+const REGISTER_LONGEST: Duration = Duration::from_secs(7);
+
+/// The runtime's condition, as the last answers showed it.
+#[derive(Default)]
+pub struct RuntimeHealth {
+    state: Mutex<(State, Option<Status>)>,
+    changed: Notify,
+}
+
+impl RuntimeHealth {
+    fn with<T>(&self, f: impl FnOnce(&mut (State, Option<Status>)) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn errors(&self, pleg: Option<&str>) -> Vec<String> {
+        self.with(|(state, _)| state.errors(pleg, Timestamp::now()))
+    }
+
+    /// What `/healthz` says. A network that is not there yet is no fault of the agent.
+    pub fn problem(&self) -> Option<String> {
+        self.errors(None).into_iter().find(|e| !e.contains("network"))
+    }
+}
+
+pub struct RuntimeWatch {
+    runtime: Arc<dyn Runtime>,
+    rules: watch::Sender<Arc<Rules>>,
+    health: Arc<RuntimeHealth>,
+    interval: Duration,
+}
+
+impl RuntimeWatch {
+    pub fn new(runtime: Arc<dyn Runtime>, rules: watch::Sender<Arc<Rules>>, interval: Duration) -> Self {
+        Self { runtime, rules, health: Arc::default(), interval }
+    }
+
+    pub fn health(&self) -> Arc<RuntimeHealth> {
+        self.health.clone()
+    }
+
+    /// Runs until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            self.check().await;
+            // While the network is down pods wait for it: look more often.
+            let waiting = self.rules.borrow().network_error.is_some();
+            let pause = if waiting { self.interval.min(Duration::from_millis(500)) } else { self.interval };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Asks the runtime once.
+    pub async fn check(&self) {
+        let status = match self.runtime.status().await {
+            Ok(status) => status,
+            Err(error) => {
+                warn!(%error, "the runtime does not say how it is");
+                return;
+            }
+        };
+        let conditions: Vec<RuntimeCondition> = status
+            .conditions
+            .iter()
+            .map(|c| RuntimeCondition {
+                name: c.name.clone(),
+                status: c.status,
+                reason: c.reason.clone(),
+                message: c.message.clone(),
+            })
+            .collect();
+        let (changed, network) = self.health.with(|(state, last)| {
+            let before = state.errors(None, Timestamp::now());
+            state.observe(&conditions, Timestamp::now());
+            *last = Some(status);
+            (before != state.errors(None, Timestamp::now()), state.network_error().map(str::to_owned))
+        });
+        if changed {
+            self.health.changed.notify_one();
+        }
+        self.rules.send_if_modified(|rules| {
+            let differs = rules.network_error != network;
+            if differs {
+                info!(network = network.as_deref().unwrap_or("ready"), "the runtime's network");
+                Arc::make_mut(rules).network_error = network;
+            }
+            differs
+        });
+    }
+}
+
+pub struct NodeOptions {
+    pub facts: MachineFacts,
+    pub config: NodeConfig,
+}
+
+pub struct NodeLoop {
+    context: Arc<Context>,
+    options: NodeOptions,
+    runtime: Arc<RuntimeHealth>,
+    pleg: Arc<pleg::Health>,
+}
+
+impl NodeLoop {
+    pub fn new(
+        context: Arc<Context>,
+        options: NodeOptions,
+        runtime: Arc<RuntimeHealth>,
+        pleg: Arc<pleg::Health>,
+    ) -> Self {
+        Self { context, options, runtime, pleg }
+    }
+
+    /// Runs until shutdown; the node's status and lease then stay as they are.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = async {
+                self.register().await;
+                self.context.ports.events.node(false, "Starting", "Starting kubelet.");
+                futures::join!(self.report(), self.renew());
+            } => {}
+        }
+    }
+
+    async fn register(&self) {
+        let mut pause = REGISTER_FIRST;
+        loop {
+            let state = self.state().await;
+            let previous = self.context.ports.nodes.current();
+            let node = build_node(&self.options.facts, &self.options.config, &state, previous.as_deref(), Timestamp::now());
+            match self.context.ports.nodes.register(&node).await {
+                Ok(()) => {
+                    info!(node = self.options.config.name, "node registered");
+                    return;
+                }
+                Err(error) => warn!(%error, "cannot register the node, trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REGISTER_LONGEST);
+        }
+    }
+
+    async fn report(&self) {
+        let started = tokio::time::Instant::now();
+        let mut written: Option<(NodeStatus, tokio::time::Instant)> = None;
+        loop {
+            if let Some(node) = self.context.ports.nodes.current() {
+                self.report_once(&node, &mut written).await;
+            }
+            let ready = written.as_ref().is_some_and(|(status, _)| is_ready(status));
+            let pause = if !ready && started.elapsed() < FAST_FOR {
+                FAST
+            } else {
+                jittered(self.context.intervals.node_status.mul_f64(2.0 / 3.0))
+            };
+            // Cancel-safe: a notification that is not taken is kept.
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.runtime.changed.notified() => {}
+            }
+        }
+    }
+
+    async fn report_once(&self, node: &Node, written: &mut Option<(NodeStatus, tokio::time::Instant)>) {
+        let state = self.state().await;
+        let previous = node.status.as_ref();
+        let status = build_status(&self.options.facts, &self.options.config, &state, previous, Timestamp::now());
+        let due = written
+            .as_ref()
+            .is_none_or(|(last, at)| at.elapsed() >= REPORT || without_heartbeat(last) != without_heartbeat(&status));
+        let stale = previous.is_none_or(|p| without_heartbeat(p) != without_heartbeat(&status));
+        if !due && !stale {
+            return;
+        }
+        match self.context.ports.nodes.patch_status(&status).await {
+            Ok(()) => {
+                for transition in transitions(&self.options.config.name, previous, &status) {
+                    self.context.ports.events.node(false, &transition.reason, &transition.message);
+                }
+                *written = Some((status, tokio::time::Instant::now()));
+            }
+            Err(error) => debug!(%error, "cannot write the node's status, trying again"),
+        }
+    }
+
+    async fn renew(&self) {
+        loop {
+            if let Err(error) = self.context.ports.nodes.renew_lease().await {
+                debug!(%error, "cannot renew the lease");
+            }
+            tokio::time::sleep(self.context.intervals.lease).await;
+        }
+    }
+
+    async fn state(&self) -> NodeState {
+        let pleg = match self.pleg.last_list() {
+            None => Some("pleg has yet to be successful".to_owned()),
+            Some(at) => {
+                let age = crate::context::until(Timestamp::now(), at);
+                let seconds = age.as_secs();
+                let threshold = witlet_core::backoff::go_duration(PLEG_STALE.as_secs());
+                (age > PLEG_STALE).then(|| {
+                    let age = witlet_core::backoff::go_duration(seconds);
+                    format!("pleg was last seen active {age} ago; threshold is {threshold}")
+                })
+            }
+        };
+        let runtime = &self.context.ports.runtime;
+        let version = runtime.version().await.ok().map(|v| (v.name, v.version));
+        let images = runtime.images().await.unwrap_or_default();
+        let status = self.runtime.with(|(_, status)| status.clone()).unwrap_or_default();
+        let handlers = status.handlers.into_iter().map(|h| RuntimeHandler {
+            name: h.name,
+            recursive_read_only_mounts: h.recursive_read_only_mounts,
+            user_namespaces: h.user_namespaces,
+        });
+        NodeState {
+            runtime: version,
+            handlers: handlers.collect(),
+            supplemental_groups_policy: status.supplemental_groups_policy,
+            errors: self.runtime.errors(pleg.as_deref()),
+            images,
+            ..NodeState::default()
+        }
+    }
+}
+
+fn is_ready(status: &NodeStatus) -> bool {
+    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// What must be equal for a status to need no write.
+fn without_heartbeat(status: &NodeStatus) -> NodeStatus {
+    let mut status = status.clone();
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.last_heartbeat_time = None;
+    }
+    status
+}

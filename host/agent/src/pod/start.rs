@@ -1,0 +1,329 @@
+//! Making sandboxes and starting containers (the kubelet contract, pod 4.7).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Container as ContainerSpec, Secret};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+use witlet_core::config::{self, ContainerInputs, Lookup, VolumeSource};
+use witlet_core::desired::{ContainerKind, DesiredPod, containers};
+use witlet_core::observed::Receipt;
+use witlet_core::plan::teardown::base_grace;
+use witlet_core::plan::{KillCause, Note, StartError};
+use witlet_core::resources::qos::qos_class;
+use witlet_core::runtime::SandboxConfig;
+use witlet_ports::{Error, Result};
+
+use crate::context::{Context, jittered, later};
+use crate::pod::execute::{Fact, Outcome};
+use crate::pod::subpath::SubPath;
+use crate::pod::worker::State;
+use crate::pod::{files, hooks, kill, observe};
+
+/// The configuration of the pod's sandbox: the same whenever it is asked for.
+fn sandbox_config(context: &Context, want: &DesiredPod, attempt: u32) -> Result<SandboxConfig> {
+    let parent = context.ports.cgroups.parent(&want.uid(), qos_class(&want.pod));
+    config::sandbox(&want.pod, &context.node, attempt, &parent, None).map_err(|e| Error::terminal(e.message))
+}
+
+pub async fn sandbox(context: &Context, want: &DesiredPod, attempt: u32, ending: &CancellationToken) -> Outcome {
+    match run_sandbox(context, want, attempt).await {
+        Ok(receipt) => Outcome::receipt(receipt),
+        Err(error) => {
+            // A pod that is being ended anyway needs no alarm.
+            if !ending.is_cancelled() {
+                let text = format!("Failed to create pod sandbox: {error}");
+                context.event(&want.pod, true, "FailedCreatePodSandBox", text);
+            }
+            Outcome::failed(error)
+        }
+    }
+}
+
+async fn run_sandbox(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Receipt> {
+    let config = sandbox_config(context, want, attempt)?;
+    for note in config::dns(&want.pod, &context.node).1 {
+        context.note(&want.pod, note);
+    }
+    files::make_dir(Path::new(&config.log_directory), 0o755)
+        .map_err(|e| Error::retry(format!("cannot make the log directory: {e}")).with_source(e))?;
+    let handler = want.pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref());
+    let handler = match handler.filter(|h| !h.is_empty()) {
+        Some(class) => context.ports.objects.runtime_handler(class).await?,
+        None => String::new(),
+    };
+    let runtime = &context.ports.runtime;
+    let id = runtime.run_sandbox(&config, &handler).await?;
+    context.nudges.own(&id, &want.uid());
+    let sandbox = runtime.sandbox(&id).await.map_err(|error| {
+        let text = format!("Unable to get pod sandbox status: {error}");
+        context.event(&want.pod, true, "FailedPodSandBoxStatus", text);
+        error
+    })?;
+    info!(sandbox = id, ips = ?sandbox.ips, "sandbox is up");
+    Ok(Receipt::Sandbox(sandbox))
+}
+
+/// Why a container did not start, in the words of its status.
+struct Failure {
+    start: StartError,
+    retry_at: Option<Timestamp>,
+    cancelled: bool,
+}
+
+impl Failure {
+    fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { start: StartError { reason: reason.into(), message: message.into() }, retry_at: None, cancelled: false }
+    }
+}
+
+pub async fn container(
+    context: &Context,
+    want: &DesiredPod,
+    state: &State,
+    name: &str,
+    kind: ContainerKind,
+    restart_count: u32,
+    ending: &CancellationToken,
+) -> Outcome {
+    let mut spec = want.pod.spec.iter().flat_map(containers);
+    let Some(spec) = spec.find(|(k, c)| *k == kind && c.name == name).map(|(_, c)| c.into_owned()) else {
+        return Outcome::failed(Error::new(witlet_ports::Class::Bug, format!("the pod has no container {name}")));
+    };
+    let start = Start { context, want, state, spec: &spec, kind, restart_count };
+    let mut receipts = Vec::new();
+    match start.run(ending, &mut receipts).await {
+        Ok(()) => Outcome { receipts, ..Outcome::fact(Fact::Started(name.to_owned())) },
+        Err(failure) if failure.cancelled => Outcome { receipts, ..Outcome::cancelled() },
+        Err(failure) => {
+            let error = Error::retry(format!("container {name}: {}: {}", failure.start.reason, failure.start.message));
+            debug!(container = name, reason = failure.start.reason, message = failure.start.message, "start failed");
+            let retry_at = failure.retry_at.unwrap_or_else(|| later(Timestamp::now(), jittered(context.intervals.retry)));
+            Outcome {
+                receipts,
+                facts: vec![Fact::NotStarted(name.to_owned(), failure.start)],
+                retry_at: Some(retry_at),
+                ..Outcome::failed(error)
+            }
+        }
+    }
+}
+
+struct Start<'a> {
+    context: &'a Context,
+    want: &'a DesiredPod,
+    state: &'a State,
+    spec: &'a ContainerSpec,
+    kind: ContainerKind,
+    restart_count: u32,
+}
+
+impl Start<'_> {
+    async fn run(&self, ending: &CancellationToken, receipts: &mut Vec<Receipt>) -> Result<(), Failure> {
+        let Self { context, want, state, spec, .. } = *self;
+        let runtime = &context.ports.runtime;
+        let sandbox = state.have.sandbox().ok_or_else(|| Failure::new("CreateContainerError", "the pod has no sandbox"))?;
+        let sandbox_config = sandbox_config(context, want, sandbox.attempt)
+            .map_err(|e| self.failed("CreateContainerConfigError", e.message))?;
+
+        let image = context.images.ensure(context, &want.pod, spec, self.kind, &sandbox_config);
+        let image = tokio::select! {
+            image = image => image,
+            () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
+        };
+        let image = image.map_err(|e| {
+            // The message was told where it arose.
+            self.note(true, "Failed", format!("Error: {}", e.start.reason));
+            Failure { start: e.start, retry_at: e.retry_at, cancelled: false }
+        })?;
+
+        let config = self.config(&image).await.map_err(|m| self.failed("CreateContainerConfigError", m))?;
+        let logs = Path::new(&sandbox_config.log_directory).join(&spec.name);
+        files::make_dir(&logs, 0o755).map_err(|e| self.failed("CreateContainerError", e.to_string()))?;
+        let id = runtime
+            .create_container(&sandbox.id, &config, &sandbox_config)
+            .await
+            .map_err(|e| self.failed("CreateContainerError", e.message))?;
+        context.nudges.own(&id, &want.uid());
+        self.note(false, "Created", "Container created".into());
+        if let Err(error) = runtime.start_container(&id).await {
+            // Its status says why it did not start.
+            if let Ok(Some(now)) = observe::container(&**runtime, &id).await {
+                receipts.push(Receipt::Container(Box::new(now)));
+            }
+            return Err(self.failed("RunContainerError", error.message));
+        }
+        self.note(false, "Started", "Container started".into());
+        let started = observe::container(&**runtime, &id).await;
+        if let Ok(Some(now)) = started {
+            self.link_log(&now.log_path, &id);
+            receipts.push(Receipt::Container(Box::new(now)));
+        }
+        self.post_start(&id, ending, receipts).await
+    }
+
+    async fn config(&self, image: &crate::images::Ensured) -> Result<witlet_core::runtime::ContainerConfig, String> {
+        let Self { context, want, state, spec, .. } = *self;
+        let pod_dir = context.pod_dir(&want.uid());
+        let text = |e: std::io::Error| e.to_string();
+        let ips = state.have.ips();
+        let hosts = config::hosts_file(&want.pod, &context.node, ips);
+        let hosts_file = files::write_hosts(&pod_dir, &hosts).map_err(text)?;
+        let message_path = spec.termination_message_path.as_deref().unwrap_or_default();
+        let termination_log = match message_path {
+            "" => None,
+            _ => Some(files::termination_log(&pod_dir, &spec.name).map_err(text)?),
+        };
+        let objects = Prefetched::fetch(context, want, spec).await?;
+        let services = context.ports.objects.services().await.ok();
+        let volumes: BTreeMap<String, VolumeSource> = state
+            .published
+            .iter()
+            .map(|(name, p)| {
+                (name.clone(), VolumeSource { host_path: p.host_path.clone(), read_only: p.read_only, image: None })
+            })
+            .collect();
+        let ephemeral = want.pod.spec.iter().flat_map(|s| s.ephemeral_containers.iter().flatten());
+        let target = ephemeral.filter(|e| e.name == spec.name).find_map(|e| e.target_container_name.as_deref());
+        let target_id = target.and_then(|t| state.have.latest(t)).map(|c| c.id.as_str());
+        let mut inputs = ContainerInputs {
+            pod: &want.pod,
+            node: &context.node,
+            container: spec,
+            kind: self.kind,
+            restart_count: self.restart_count,
+            image: &image.image,
+            image_ref: &image.reference,
+            ips,
+            volumes: &volumes,
+            objects: &objects,
+            services: services.as_deref(),
+            hosts_file: Some(hosts_file),
+            termination_log,
+            sub_paths: &BTreeMap::new(),
+            target_id,
+            user: None,
+        };
+        let mut bound = BTreeMap::new();
+        for (index, part) in config::sub_paths(&inputs).map_err(|e| e.message)? {
+            let Some(mount) = spec.volume_mounts.iter().flatten().nth(index) else { continue };
+            let Some(volume) = volumes.get(&mount.name) else { continue };
+            let place = SubPath { pod_dir: &pod_dir, volume: &mount.name, container: &spec.name, index };
+            let target = place.bind(&volume.host_path, &part).map_err(|e| {
+                format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {e}", mount.name, spec.name)
+            })?;
+            bound.insert(index, target);
+        }
+        inputs.sub_paths = &bound;
+        config::container(&inputs).map_err(|e| e.message)
+    }
+
+    /// A failed postStart hook kills the container again.
+    async fn post_start(&self, id: &str, ending: &CancellationToken, receipts: &mut Vec<Receipt>) -> Result<(), Failure> {
+        let Some(hook) = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
+        let pod = self.pod_with_ips();
+        let ran = tokio::select! {
+            ran = hooks::run(self.context, &pod, self.spec, id, hook) => ran,
+            () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
+        };
+        let Err(error) = ran else { return Ok(()) };
+        debug!(%error, container = self.spec.name, "postStart failed");
+        self.note(true, "FailedPostStartHook", "PostStartHook failed".into());
+        let kill = kill::Kill {
+            id,
+            name: &self.spec.name,
+            kind: self.kind,
+            grace: base_grace(&self.want.pod),
+            message: "FailedPostStartHook",
+            cause: KillCause::PostStartHook,
+        };
+        let mut after = State { have: self.state.have.clone(), ..State::default() };
+        for receipt in receipts.iter().cloned() {
+            after.have.apply(receipt);
+        }
+        receipts.extend(kill::container(self.context, self.want, &after, kill, ending).await.receipts);
+        Err(Failure::new("PostStartHookError", error.message))
+    }
+
+    /// The pod as hooks need it: with the address of its sandbox.
+    fn pod_with_ips(&self) -> k8s_openapi::api::core::v1::Pod {
+        let mut pod = (*self.want.pod).clone();
+        let ip = self.state.have.ips().first().or(self.context.node.node_ips.first());
+        pod.status.get_or_insert_default().pod_ip = ip.map(ToString::to_string);
+        pod
+    }
+
+    fn note(&self, warning: bool, reason: &str, message: String) {
+        let field_path = Some(self.kind.field_path(&self.spec.name));
+        self.context.note(&self.want.pod, Note { warning, reason: reason.into(), message, field_path });
+    }
+
+    fn failed(&self, reason: &str, message: String) -> Failure {
+        self.note(true, "Failed", format!("Error: {message}"));
+        Failure::new(reason, message)
+    }
+
+    /// The name under which log collectors look for it. Best effort: nothing depends on it.
+    fn link_log(&self, log: &str, id: &str) {
+        let dir = &self.context.container_logs_dir;
+        let key = self.want.key();
+        let stem = format!("{}_{}_{}", key.name, key.namespace, self.spec.name);
+        let end = format!("-{id}.log");
+        let mut cut = stem.len().min(255usize.saturating_sub(end.len()));
+        while !stem.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        if fs::metadata(log).is_ok() {
+            let _ = symlink(log, dir.join(format!("{}{end}", &stem[..cut])));
+        }
+    }
+}
+
+/// The config maps and secrets that a container's environment names, read beforehand.
+#[derive(Default)]
+struct Prefetched {
+    config_maps: BTreeMap<String, Option<Arc<ConfigMap>>>,
+    secrets: BTreeMap<String, Option<Arc<Secret>>>,
+}
+
+impl Prefetched {
+    async fn fetch(context: &Context, want: &DesiredPod, spec: &ContainerSpec) -> Result<Self, String> {
+        let namespace = want.key().namespace;
+        let references = config::references(spec);
+        let objects = &context.ports.objects;
+        let config_maps = try_join_all(references.config_maps.into_iter().map(|name| async {
+            let found = absent(objects.config_map(&namespace, &name).await)?;
+            Ok::<_, String>((name, found))
+        }));
+        let secrets = try_join_all(references.secrets.into_iter().map(|name| async {
+            let found = absent(objects.secret(&namespace, &name).await)?;
+            Ok::<_, String>((name, found))
+        }));
+        let (config_maps, secrets) = futures::try_join!(config_maps, secrets)?;
+        Ok(Self { config_maps: config_maps.into_iter().collect(), secrets: secrets.into_iter().collect() })
+    }
+}
+
+fn absent<T>(result: Result<T>) -> Result<Option<T>, String> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e.message),
+    }
+}
+
+impl Lookup for Prefetched {
+    fn config_map(&self, _namespace: &str, name: &str) -> Result<Option<Arc<ConfigMap>>, String> {
+        Ok(self.config_maps.get(name).cloned().flatten())
+    }
+
+    fn secret(&self, _namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, String> {
+        Ok(self.secrets.get(name).cloned().flatten())
+    }
+}

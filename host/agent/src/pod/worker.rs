@@ -1,0 +1,316 @@
+//! The worker of one pod.
+//!
+//! In: the desired pod (`watch`), nudges (something about the pod may have changed). Out: actions on ports, statuses to the
+//! status writer. One pass at a time: look, plan, act, look again. Nothing here is kept that a restart would miss.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, warn};
+use witlet_core::desired::{DesiredPod, Source};
+use witlet_core::ids::PodUid;
+use witlet_core::observed::ObservedPod;
+use witlet_core::plan::{Action, Plan, PodMemory, Rules, Stage, plan};
+use witlet_core::status::derive_status;
+use witlet_ports::volume::Published;
+
+use crate::context::{Context, jittered, later, until};
+use crate::pod::execute::{Outcome, action_name, execute};
+use crate::pod::observe::inspect;
+use crate::pod::{gc, volumes};
+
+/// Wakes a worker. Any number of nudges before it looks are one.
+#[derive(Default)]
+pub struct Nudge {
+    notify: Notify,
+    /// The runtime's side changed: inspect before planning.
+    runtime: AtomicBool,
+}
+
+impl Nudge {
+    /// Something the worker keeps at hand changed, such as a probe result.
+    pub fn poke(&self) {
+        self.notify.notify_one();
+    }
+
+    /// The runtime has news of the pod.
+    pub fn inspect(&self) {
+        self.runtime.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+}
+
+/// The supervisor's end of a worker.
+pub struct Handle {
+    pub desired: watch::Sender<DesiredPod>,
+    pub nudge: Arc<Nudge>,
+}
+
+/// What a worker keeps between passes.
+#[derive(Default)]
+pub struct State {
+    pub memory: PodMemory,
+    pub have: ObservedPod,
+    pub published: BTreeMap<String, Published>,
+    /// Attempts to mount the volumes that failed in a row.
+    pub mount_failures: u32,
+    pub next_sync: Timestamp,
+}
+
+pub struct Worker {
+    context: Arc<Context>,
+    uid: PodUid,
+    desired: watch::Receiver<DesiredPod>,
+    nudge: Arc<Nudge>,
+    rules: watch::Receiver<Arc<Rules>>,
+    /// False if the runtime is known to have nothing of the pod; true if it must be asked first.
+    inspect_first: bool,
+    /// Policies have been asked.
+    admitted: bool,
+}
+
+impl Worker {
+    pub fn new(context: Arc<Context>, desired: watch::Receiver<DesiredPod>, nudge: Arc<Nudge>, inspect_first: bool) -> Self {
+        let uid = desired.borrow().uid();
+        let rules = context.rules.clone();
+        Self { context, uid, desired, nudge, rules, inspect_first, admitted: false }
+    }
+
+    /// Runs until nothing of the pod is left but dead containers and logs.
+    pub async fn run(mut self) -> PodUid {
+        let want = self.desired.borrow().clone();
+        let key = want.key();
+        let span = tracing::info_span!("pod", ns = %key.namespace, name = %key.name, uid = %self.uid);
+        self.run_in_span(want).instrument(span).await
+    }
+
+    async fn run_in_span(&mut self, mut want: DesiredPod) -> PodUid {
+        let now = Timestamp::now();
+        let mut state = State {
+            memory: PodMemory { status: want.pod.status.clone().unwrap_or_default(), ..PodMemory::default() },
+            have: ObservedPod::default(),
+            published: BTreeMap::new(),
+            mount_failures: 0,
+            next_sync: later(now, jittered(self.context.intervals.resync)),
+        };
+        if self.inspect_first {
+            self.nudge.inspect();
+        } else {
+            state.have.at = Some(now);
+        }
+        self.context.ports.objects.register(&want.pod);
+        info!(source = ?want.source, "pod added");
+
+        loop {
+            if !self.admitted && !self.admit(&mut want).await {
+                continue;
+            }
+            if self.nudge.runtime.swap(false, Ordering::AcqRel) && !self.look(&mut state).await {
+                self.wait(&mut want, &mut state, None).await;
+                continue;
+            }
+            let (plan, settled) = self.next_plan(&want, &mut state);
+            for note in plan.notes.iter().cloned() {
+                self.context.note(&want.pod, note);
+            }
+            if !settled {
+                self.carry_out(&mut want, &mut state, plan).await;
+                continue;
+            }
+            if want.rejected.is_some() && self.context.status.finish(&want, &state.memory).await.is_ok()
+                || state.memory.stage == Stage::Finished
+            {
+                break;
+            }
+            gc::prune_dead(&self.context, &mut state.have).await;
+            self.wait(&mut want, &mut state, plan.wake_at).await;
+        }
+        self.context.probes.stop_all(&self.uid);
+        self.context.ports.objects.unregister(&self.uid);
+        info!("pod finished");
+        self.uid.clone()
+    }
+
+    /// Asks the policies, once. False: one that must answer did not; the worker waited and must look again.
+    async fn admit(&mut self, want: &mut DesiredPod) -> bool {
+        let ending = want.removed || want.rejected.is_some() || want.pod.metadata.deletion_timestamp.is_some();
+        if ending || want.source == Source::Runtime {
+            self.admitted = true;
+            return true;
+        }
+        match self.context.ports.policies.admit(&want.pod).await {
+            Ok(review) => {
+                for warning in review.warnings {
+                    self.context.event(&want.pod, true, "PolicyWarning", warning);
+                }
+                if let Some(rejection) = review.denied {
+                    self.context.event(&want.pod, true, &rejection.reason, rejection.message.clone());
+                    want.rejected = Some(rejection);
+                }
+                self.admitted = true;
+            }
+            Err(error) => {
+                warn!(%error, "a policy could not be asked, the pod waits");
+                self.context.event(&want.pod, true, "PluginFailed", error.message);
+                self.pause(want, jittered(self.context.intervals.retry)).await;
+            }
+        }
+        self.admitted
+    }
+
+    /// One plan, with the status that goes with it. True if there is nothing to do.
+    fn next_plan(&self, want: &DesiredPod, state: &mut State) -> (Plan, bool) {
+        let now = Timestamp::now();
+        let rules = self.context.rules.borrow().clone();
+        self.context.probes.results(&self.uid, &mut state.memory.probes);
+        let plan = plan(want, &state.have, &state.memory, &rules, now);
+        let settled = plan.is_settled(&state.memory);
+        plan.remember(&mut state.memory);
+        if !state.have.ips().is_empty() {
+            state.memory.last_ips = state.have.ips().to_vec();
+        }
+        let status = derive_status(want, &state.have, &state.memory, &rules, now);
+        self.context.probes.facts(want, &state.have, &status);
+        state.memory.status = status;
+        self.context.status.publish(want, &state.memory);
+        (plan, settled)
+    }
+
+    /// Carries out actions until one fails. A change of mind (deletion, a shorter grace) is passed on to the running one.
+    async fn carry_out(&mut self, want: &mut DesiredPod, state: &mut State, plan: Plan) {
+        for action in plan.actions {
+            let kind = action_name(&action);
+            let ending = CancellationToken::new();
+            let outcome = {
+                let span = tracing::debug_span!("action", kind);
+                let context = &self.context;
+                let work = execute(context, want, state, &action, &ending).instrument(span);
+                tokio::pin!(work);
+                loop {
+                    tokio::select! {
+                        outcome = &mut work => break outcome,
+                        // Cancel-safe: a change that is not taken here is seen by the next `changed`.
+                        changed = self.desired.changed() => {
+                            let gone = changed.is_err();
+                            if gone || must_yield(context, &self.desired.borrow(), state) {
+                                ending.cancel();
+                            }
+                            if gone {
+                                break work.await;
+                            }
+                        }
+                    }
+                }
+            };
+            let failed = outcome.error.is_some();
+            self.context.metrics.action(kind, !failed);
+            if action == Action::MountVolumes {
+                state.mount_failures = if failed { state.mount_failures.saturating_add(1) } else { 0 };
+            }
+            self.take_in(state, outcome);
+            if failed && (action.is_required() || ending.is_cancelled()) {
+                break;
+            }
+        }
+        self.refresh(want);
+    }
+
+    fn take_in(&self, state: &mut State, outcome: Outcome) {
+        for receipt in outcome.receipts {
+            state.have.apply(receipt);
+        }
+        for fact in outcome.facts {
+            fact.apply(&mut state.memory);
+        }
+        if let Some(published) = outcome.published {
+            state.published = published;
+        }
+        if let Some(error) = outcome.error {
+            debug!(%error, "action failed");
+            // What the failed call did is unknown: look before the next plan.
+            self.nudge.inspect();
+            let retry = outcome.retry_at.unwrap_or_else(|| later(Timestamp::now(), jittered(self.context.intervals.retry)));
+            if !outcome.cancelled {
+                state.memory.retry_at = Some(state.memory.retry_at.map_or(retry, |at| at.min(retry)));
+            }
+        }
+    }
+
+    /// Inspects the pod in the runtime. False if that failed.
+    async fn look(&self, state: &mut State) -> bool {
+        match inspect(&*self.context.ports.runtime, &self.uid, &state.have).await {
+            Ok(have) => {
+                state.have = have;
+                true
+            }
+            Err(error) => {
+                warn!(%error, "cannot inspect the pod in the runtime");
+                self.nudge.runtime.store(true, Ordering::Release);
+                false
+            }
+        }
+    }
+
+    /// Waits for something to do. All arms are cancel-safe: watch and notify keep what was not taken, sleeps hold nothing.
+    async fn wait(&mut self, want: &mut DesiredPod, state: &mut State, wake_at: Option<Timestamp>) {
+        let now = Timestamp::now();
+        let looking = self.nudge.runtime.load(Ordering::Acquire);
+        let mut moment = wake_at.map_or(state.next_sync, |w| w.min(state.next_sync));
+        if looking {
+            moment = moment.min(later(now, Duration::from_secs(1)));
+        }
+        tokio::select! {
+            changed = self.desired.changed() => {
+                if changed.is_err() {
+                    // The supervisor is gone: the process ends.
+                    std::future::pending::<()>().await;
+                }
+                self.refresh(want);
+                state.next_sync = now;
+            }
+            () = self.nudge.notify.notified() => {}
+            _ = self.rules.changed() => {}
+            () = tokio::time::sleep(until(moment, now)) => {}
+        }
+        let now = Timestamp::now();
+        if state.memory.retry_at.is_some_and(|at| at <= now) {
+            state.memory.retry_at = None;
+        }
+        if state.next_sync <= now {
+            state.next_sync = later(now, jittered(self.context.intervals.resync));
+            if state.memory.stage == Stage::Sync {
+                volumes::republish(&self.context, want, &mut state.published).await;
+            }
+        }
+    }
+
+    /// Sleeps, unless the pod changes.
+    async fn pause(&mut self, want: &mut DesiredPod, duration: Duration) {
+        tokio::select! {
+            _ = self.desired.changed() => self.refresh(want),
+            () = tokio::time::sleep(duration) => {}
+        }
+    }
+
+    /// Takes over the newest desired state; a rejection by a policy stays.
+    fn refresh(&mut self, want: &mut DesiredPod) {
+        let mut next = self.desired.borrow_and_update().clone();
+        if !Arc::ptr_eq(&next.pod, &want.pod) {
+            self.context.ports.objects.register(&next.pod);
+        }
+        next.rejected = next.rejected.take().or_else(|| want.rejected.take());
+        *want = next;
+    }
+}
+
+/// Would the newest desired state end what is going on?
+fn must_yield(context: &Context, desired: &DesiredPod, state: &State) -> bool {
+    let rules = context.rules.borrow().clone();
+    let next = plan(desired, &state.have, &state.memory, &rules, Timestamp::now());
+    next.stage > state.memory.stage || next.grace < state.memory.grace
+}

@@ -1,0 +1,297 @@
+//! Probing containers (the kubelet contract, pod section 9).
+//!
+//! In: the facts of each pod, from its worker. Out: results for the worker, which is nudged when one changes. One task per
+//! probe, so that a slow one delays nobody; the checks themselves are made by the probe plugin.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus, Probe};
+use rand::Rng;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::debug;
+use witlet_core::desired::{ContainerKind, DesiredPod, containers, uid};
+use witlet_core::ids::PodUid;
+use witlet_core::observed::ObservedPod;
+use witlet_core::plan::{Note, ProbeResults};
+use witlet_core::probe::{Facts, Kind, MAX_TRIES, Outcome, ProbeState, Publication, Step, Timing};
+use witlet_core::restart::needs_start;
+use witlet_ports::api::Events;
+use witlet_ports::probe::{Check, Probes, Verdict};
+
+use crate::context::until;
+use crate::metrics::Metrics;
+use crate::pleg::Nudges;
+
+/// The plugin that knows the probes of the pod spec.
+const STANDARD: &str = "probe-standard";
+
+#[derive(Clone)]
+pub struct ProbeRunner {
+    port: Arc<dyn Probes>,
+    events: Arc<dyn Events>,
+    nudges: Arc<Nudges>,
+    metrics: Arc<Metrics>,
+    pods: Arc<Mutex<HashMap<PodUid, PodProbes>>>,
+    started: Timestamp,
+}
+
+/// What the tasks of one pod share.
+struct PodProbes {
+    view: watch::Sender<View>,
+    results: BTreeMap<String, ProbeResults>,
+    tasks: Vec<(Kind, ContainerKind, AbortHandle)>,
+}
+
+/// The pod as its worker last saw it.
+#[derive(Clone, Default)]
+struct View {
+    pod: Arc<Pod>,
+    status: Option<Arc<PodStatus>>,
+    have: Arc<ObservedPod>,
+}
+
+impl ProbeRunner {
+    pub fn new(port: Arc<dyn Probes>, events: Arc<dyn Events>, nudges: Arc<Nudges>, metrics: Arc<Metrics>) -> Self {
+        Self { port, events, nudges, metrics, pods: Arc::default(), started: Timestamp::now() }
+    }
+
+    /// Starts a task for each probe of the pod. No effect on those that run.
+    pub fn start(&self, pod: &Arc<Pod>) {
+        let Some(spec) = &pod.spec else { return };
+        let mut pods = self.lock();
+        if pods.contains_key(&uid(pod)) {
+            return;
+        }
+        let view = watch::channel(View { pod: pod.clone(), ..View::default() }).0;
+        let mut tasks = Vec::new();
+        for (kind, container) in containers(spec) {
+            if !matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar) {
+                continue;
+            }
+            let container = Arc::new(container.into_owned());
+            let probes = [
+                (Kind::Startup, &container.startup_probe),
+                (Kind::Readiness, &container.readiness_probe),
+                (Kind::Liveness, &container.liveness_probe),
+            ];
+            for (probe_kind, probe) in probes {
+                let Some(probe) = probe else { continue };
+                let task = Task::new(self.clone(), probe_kind, kind, container.clone(), probe, view.subscribe());
+                tasks.push((probe_kind, kind, tokio::spawn(task.run()).abort_handle()));
+            }
+        }
+        if !tasks.is_empty() {
+            pods.insert(uid(pod), PodProbes { view, results: BTreeMap::new(), tasks });
+        }
+    }
+
+    /// At the beginning of the end: readiness goes on, and so do the probes of sidecars.
+    pub fn stop_for_termination(&self, uid: &PodUid) {
+        if let Some(pod) = self.lock().get_mut(uid) {
+            pod.tasks.retain(|(kind, container, task)| {
+                let stays = *kind == Kind::Readiness || *container == ContainerKind::Sidecar;
+                if !stays {
+                    task.abort();
+                }
+                stays
+            });
+        }
+    }
+
+    pub fn stop_all(&self, uid: &PodUid) {
+        if let Some(pod) = self.lock().remove(uid) {
+            for (_, _, task) in pod.tasks {
+                task.abort();
+            }
+        }
+    }
+
+    /// The newest results of a pod.
+    pub fn results(&self, uid: &PodUid, into: &mut BTreeMap<String, ProbeResults>) {
+        if let Some(pod) = self.lock().get(uid) {
+            into.clone_from(&pod.results);
+        }
+    }
+
+    /// Tells the probes what their pod is now.
+    pub fn facts(&self, want: &DesiredPod, have: &ObservedPod, status: &PodStatus) {
+        if let Some(pod) = self.lock().get(&want.uid()) {
+            let view = View { pod: want.pod.clone(), status: Some(Arc::new(status.clone())), have: Arc::new(have.clone()) };
+            pod.view.send_replace(view);
+        }
+    }
+
+    fn publish(&self, uid: &PodUid, container: &str, kind: Kind, publication: Publication) {
+        let id = publication.container_id.split_once("://").map_or(&*publication.container_id, |(_, id)| id);
+        let mut pods = self.lock();
+        let Some(pod) = pods.get_mut(uid) else { return };
+        let results = pod.results.entry(container.to_owned()).or_default();
+        if results.container_id != id {
+            *results = ProbeResults { container_id: id.to_owned(), ..ProbeResults::default() };
+        }
+        let slot = match kind {
+            Kind::Startup => &mut results.startup,
+            Kind::Readiness => &mut results.readiness,
+            Kind::Liveness => &mut results.liveness,
+        };
+        if *slot != publication.result {
+            *slot = publication.result;
+            drop(pods);
+            self.nudges.poke(uid);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PodUid, PodProbes>> {
+        // Nothing is left half done while the lock is held.
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One probe of one container.
+struct Task {
+    runner: ProbeRunner,
+    kind: Kind,
+    container_kind: ContainerKind,
+    container: Arc<Container>,
+    params: Arc<str>,
+    timing: Timing,
+    state: ProbeState,
+    view: watch::Receiver<View>,
+}
+
+impl Task {
+    fn new(
+        runner: ProbeRunner,
+        kind: Kind,
+        container_kind: ContainerKind,
+        container: Arc<Container>,
+        probe: &Probe,
+        view: watch::Receiver<View>,
+    ) -> Self {
+        let timing = Timing::of(probe);
+        // Plain data always becomes JSON; were it not so, the plugin would refuse the empty text by name.
+        let params = serde_json::to_string(probe).unwrap_or_default().into();
+        let state = ProbeState::new(kind, &container.name, timing);
+        Self { runner, kind, container_kind, container, params, timing, state, view }
+    }
+
+    async fn run(mut self) {
+        let uptime = until(Timestamp::now(), self.runner.started);
+        let first = self.timing.first_wait(uptime);
+        if !first.is_zero() && self.ran_before() {
+            let wait = rand::rng().random_range(Duration::ZERO..first);
+            tokio::time::sleep(wait).await;
+        }
+        let mut ticks = tokio::time::interval(self.timing.period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            // Cancel-safe: an interval keeps its tick, a watch its change.
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = self.view.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if !self.eager() {
+                        continue;
+                    }
+                    ticks.reset();
+                }
+            }
+            if self.tick().await == Step::Exit {
+                return;
+            }
+        }
+    }
+
+    /// Its container ran before the agent did: then all pods' probes begin at once and must be spread.
+    fn ran_before(&self) -> bool {
+        let view = self.view.borrow();
+        let started = view.have.latest(&self.container.name).and_then(|c| c.started_at);
+        started.is_none_or(|at| at < self.runner.started)
+    }
+
+    /// A new instance, or one that could become ready, is not kept waiting for the next tick.
+    fn eager(&mut self) -> bool {
+        let view = self.view.borrow_and_update();
+        let Some(status) = &view.status else { return false };
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let Some(own) = lists.into_iter().flatten().flatten().find(|s| s.name == self.container.name) else { return false };
+        let running = own.state.as_ref().is_some_and(|s| s.running.is_some());
+        let fresh = own.container_id.as_deref().is_some_and(|id| id != self.state.container_id());
+        let could_be_ready = self.kind == Kind::Readiness && own.started == Some(true) && !own.ready;
+        running && (fresh || could_be_ready)
+    }
+
+    async fn tick(&mut self) -> Step {
+        let view = self.view.borrow_and_update().clone();
+        let restarts = match &view.pod.spec {
+            Some(spec) => needs_start(&view.pod, spec, &self.container, &view.have),
+            None => false,
+        };
+        let facts = Facts {
+            now: Timestamp::now(),
+            agent_started: self.runner.started,
+            status: view.status.as_deref(),
+            deleting: view.pod.metadata.deletion_timestamp.is_some(),
+            restarts,
+        };
+        let decision = self.state.due(facts);
+        let uid = uid(&view.pod);
+        if let Some(publication) = decision.publish {
+            self.runner.publish(&uid, &self.container.name, self.kind, publication);
+        }
+        if decision.step == Step::Run {
+            let outcome = self.attempt(&view).await;
+            if let Some(publication) = self.state.record(outcome) {
+                self.runner.publish(&uid, &self.container.name, self.kind, publication);
+            }
+        }
+        decision.step
+    }
+
+    /// Some tries, until the probe itself worked.
+    async fn attempt(&self, view: &View) -> Outcome {
+        let mut pod = (*view.pod).clone();
+        pod.status = view.status.as_deref().cloned();
+        let check = Check {
+            plugin: STANDARD.into(),
+            pod: Arc::new(pod),
+            container: self.container.clone(),
+            container_id: self.state.container_id().split_once("://").map_or("", |(_, id)| id).into(),
+            params: self.params.clone(),
+            timeout: self.timing.timeout,
+        };
+        let title = self.kind.title();
+        let mut fault = String::new();
+        for _ in 0..MAX_TRIES {
+            let result = self.runner.port.check(check.clone()).await;
+            self.runner.metrics.probe(self.kind, &result);
+            match result {
+                Ok(outcome) if outcome.verdict == Verdict::Pass => return Outcome::Success,
+                Ok(outcome) if outcome.verdict == Verdict::Warn => {
+                    self.event(&view.pod, "ProbeWarning", format!("{title} probe warning: {}", outcome.message));
+                    return Outcome::Success;
+                }
+                Ok(outcome) if outcome.verdict == Verdict::Fail => {
+                    debug!(container = self.container.name, kind = title, message = outcome.message, "probe failed");
+                    self.event(&view.pod, "Unhealthy", format!("{title} probe failed: {}", outcome.message));
+                    return Outcome::Failure;
+                }
+                Ok(outcome) => fault = outcome.message,
+                Err(error) => fault = error.message,
+            }
+        }
+        self.event(&view.pod, "Unhealthy", format!("{title} probe errored and resulted in unknown state: {fault}"));
+        Outcome::Fault
+    }
+
+    fn event(&self, pod: &Pod, reason: &str, message: String) {
+        let field_path = Some(self.container_kind.field_path(&self.container.name));
+        self.runner.events.pod(pod, Note { warning: true, reason: reason.into(), message, field_path });
+    }
+}

@@ -1,0 +1,226 @@
+//! Writing statuses to the API (the kubelet contract, pod 8.5 and 8.6).
+//!
+//! In: the newest status of every pod, from its worker. Out: GET and PATCH, at most one at a time per pod and a bounded
+//! number at once. A newer status replaces one that was not written yet; what failed is tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodStatus;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use witlet_core::desired::{DesiredPod, Source, is_mirror, uid};
+use witlet_core::ids::{PodKey, PodUid};
+use witlet_core::plan::{PodMemory, Stage};
+use witlet_core::status::{merge_for_write, same};
+use witlet_ports::api::Pods;
+use witlet_ports::source::PodSet;
+use witlet_ports::{Class, Error, Result};
+
+use crate::metrics::Metrics;
+
+const CONCURRENT_WRITES: usize = 8;
+const RETRY: Duration = Duration::from_secs(1);
+/// Everything is compared with the API again this often.
+const FULL_SYNC: Duration = Duration::from_secs(10);
+
+/// The newest status of one pod.
+#[derive(Clone)]
+struct Latest {
+    key: PodKey,
+    /// Static pods are written to their mirror.
+    is_static: bool,
+    status: Arc<PodStatus>,
+    /// Nothing of it can run any more: a terminal phase may be shown.
+    ended: bool,
+    version: u64,
+}
+
+#[derive(Default)]
+struct Table {
+    latest: BTreeMap<PodUid, Latest>,
+    written: BTreeMap<PodUid, u64>,
+    busy: BTreeSet<PodUid>,
+    /// Waiting for the final status of a pod to be written.
+    finishing: BTreeMap<PodUid, oneshot::Sender<()>>,
+}
+
+impl Table {
+    fn due(&self) -> Vec<(PodUid, Latest)> {
+        let stale = |uid: &PodUid, latest: &Latest| self.written.get(uid) != Some(&latest.version);
+        let waiting = |uid: &PodUid| self.finishing.contains_key(uid);
+        self.latest
+            .iter()
+            .filter(|(uid, latest)| !self.busy.contains(*uid) && (stale(uid, latest) || waiting(uid)))
+            .map(|(uid, latest)| (uid.clone(), latest.clone()))
+            .collect()
+    }
+
+    fn forget(&mut self, uid: &PodUid) {
+        self.latest.remove(uid);
+        self.written.remove(uid);
+    }
+}
+
+#[derive(Clone)]
+pub struct StatusWriter {
+    table: Arc<Mutex<Table>>,
+    wake: Arc<Notify>,
+    pods: Arc<dyn Pods>,
+    api: watch::Receiver<PodSet>,
+    metrics: Arc<Metrics>,
+}
+
+impl StatusWriter {
+    pub fn new(pods: Arc<dyn Pods>, api: watch::Receiver<PodSet>, metrics: Arc<Metrics>) -> Self {
+        Self { table: Arc::default(), wake: Arc::default(), pods, api, metrics }
+    }
+
+    /// Never waits. Pods that only the runtime knows have nobody to tell.
+    pub fn publish(&self, want: &DesiredPod, memory: &PodMemory) {
+        if want.source == Source::Runtime {
+            return;
+        }
+        let ended = memory.stage >= Stage::Terminated;
+        let mut table = self.lock();
+        let version = match table.latest.get(&want.uid()) {
+            Some(old) if old.ended == ended && same(&old.status, &memory.status) => return,
+            Some(old) => old.version + 1,
+            None => 1,
+        };
+        let status = Arc::new(memory.status.clone());
+        let latest = Latest { key: want.key(), is_static: want.is_static(), status, ended, version };
+        table.latest.insert(want.uid(), latest);
+        drop(table);
+        self.wake.notify_one();
+    }
+
+    /// Writes the final status, and deletes the object if that is what was waited for. Returns when it is done.
+    pub async fn finish(&self, want: &DesiredPod, memory: &PodMemory) -> Result<()> {
+        if want.source == Source::Runtime || want.removed {
+            self.lock().forget(&want.uid());
+            return Ok(());
+        }
+        self.publish(want, memory);
+        let (done, finished) = oneshot::channel();
+        self.lock().finishing.insert(want.uid(), done);
+        self.wake.notify_one();
+        finished.await.map_err(|_| Error::retry("the status writer stopped"))
+    }
+
+    /// Runs until shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(CONCURRENT_WRITES));
+        let mut full_sync = tokio::time::interval(FULL_SYNC);
+        let mut api = self.api.clone();
+        loop {
+            // Cancel-safe: every arm only says that it is time to look.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.wake.notified() => {}
+                // Somebody else may have written a status: ours wins.
+                changed = api.changed() => if changed.is_err() { return },
+                _ = full_sync.tick() => self.compare_all(),
+            }
+            for (uid, latest) in self.lock().due() {
+                self.lock().busy.insert(uid.clone());
+                let (writer, slots) = (self.clone(), slots.clone());
+                tokio::spawn(async move {
+                    let Ok(_slot) = slots.acquire().await else { return };
+                    writer.write_one(uid, latest).await;
+                });
+            }
+        }
+    }
+
+    async fn write_one(self, uid: PodUid, latest: Latest) {
+        let result = self.write(&uid, &latest).await;
+        self.metrics.status_write(result.is_ok());
+        let mut table = self.lock();
+        table.busy.remove(&uid);
+        match result {
+            Ok(written) => {
+                table.written.insert(uid.clone(), latest.version);
+                let newest = table.latest.get(&uid).is_none_or(|l| l.version == latest.version);
+                if newest && let Some(done) = table.finishing.remove(&uid) {
+                    // The worker may have been dropped at shutdown.
+                    let _ = done.send(());
+                }
+                if written == Written::Gone && newest {
+                    table.forget(&uid);
+                }
+                if !newest {
+                    self.wake.notify_one();
+                }
+            }
+            Err(error) => {
+                drop(table);
+                warn!(%error, pod = %latest.key, "cannot write the pod's status, trying again");
+                let wake = self.wake.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(RETRY).await;
+                    wake.notify_one();
+                });
+            }
+        }
+    }
+
+    async fn write(&self, uid: &PodUid, latest: &Latest) -> Result<Written> {
+        let target = if latest.is_static { self.mirror(&latest.key) } else { Some(uid.clone()) };
+        let Some(target) = target else { return Ok(Written::Gone) };
+        let Some(live) = self.pods.get(&latest.key, &target).await? else { return Ok(Written::Gone) };
+        let status = merge_for_write(&live.status.clone().unwrap_or_default(), &latest.status, latest.ended);
+        match self.pods.patch_status(&live, &status).await {
+            Err(e) if e.class == Class::NotFound => return Ok(Written::Gone),
+            other => other?,
+        }
+        let deleted = live.metadata.deletion_timestamp.is_some() && !latest.is_static;
+        let terminal = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
+        if deleted && terminal && latest.ended && self.lock().finishing.contains_key(uid) {
+            debug!(pod = %latest.key, "deleting the object");
+            self.pods.delete(&latest.key, &target, 0).await?;
+        }
+        Ok(Written::Yes)
+    }
+
+    /// Marks what the API shows differently (from its watch, without a request) to be written again.
+    fn compare_all(&self) {
+        let api = self.api.borrow().pods.clone();
+        let mut table = self.lock();
+        let differs = |uid: &PodUid, latest: &Latest| {
+            let seen = if latest.is_static { self.mirror(&latest.key) } else { Some(uid.clone()) };
+            let Some(pod) = seen.and_then(|uid| api.get(&uid).cloned()) else { return false };
+            let live = pod.status.clone().unwrap_or_default();
+            !same(&live, &merge_for_write(&live, &latest.status, latest.ended))
+        };
+        let stale: Vec<PodUid> =
+            table.latest.iter().filter(|(uid, latest)| differs(uid, latest)).map(|(uid, _)| uid.clone()).collect();
+        for uid in stale {
+            table.written.remove(&uid);
+        }
+    }
+
+    fn mirror(&self, key: &PodKey) -> Option<PodUid> {
+        let set = self.api.borrow();
+        set.pods.values().find(|p| is_mirror(p) && witlet_core::desired::key(p) == *key).map(|p| uid(p))
+    }
+
+    /// A pod is gone from its source and from the node.
+    pub fn forget(&self, uid: &PodUid) {
+        self.lock().forget(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // The table is consistent after every statement; a panic elsewhere does not spoil it.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(PartialEq)]
+enum Written {
+    Yes,
+    /// There is no such object (any more).
+    Gone,
+}

@@ -1,0 +1,306 @@
+//! The supervisor: which pods have workers.
+//!
+//! In: pod sources and the runtime's pod list, both as whole sets. Out: a worker per pod, fed through a `watch`. It alone
+//! writes the pod map. Pods that nobody wants but the runtime has are ended; what finished pods leave behind is removed when
+//! they are gone from their source.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+use witlet_core::admission;
+use witlet_core::desired::{
+    ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Rejection, Source, is_mirror, key,
+};
+use witlet_core::ids::{PodKey, PodUid};
+use witlet_ports::source::PodSet;
+
+use crate::context::Context;
+use crate::pleg::RuntimePods;
+use crate::pod::worker::{Nudge, Worker};
+use crate::pod::{files, gc, volumes};
+
+/// A worker that panicked is started again after this long.
+const RESTART: Duration = Duration::from_secs(5);
+
+pub struct Sources {
+    pub api: watch::Receiver<PodSet>,
+    pub files: watch::Receiver<PodSet>,
+}
+
+pub struct Supervisor {
+    context: Arc<Context>,
+    sources: Sources,
+    runtime_pods: watch::Receiver<RuntimePods>,
+    workers: HashMap<PodUid, Entry>,
+    /// Ended, but still in their source.
+    finished: HashMap<PodUid, PodKey>,
+    tasks: JoinSet<PodUid>,
+    task_of: HashMap<Id, PodUid>,
+    cleanups: JoinSet<(PodUid, bool)>,
+    cleaning: BTreeSet<PodUid>,
+}
+
+struct Entry {
+    desired: watch::Sender<DesiredPod>,
+    key: PodKey,
+    /// As the source delivered it, to see whether it changed.
+    raw: Arc<Pod>,
+}
+
+impl Supervisor {
+    pub fn new(context: Arc<Context>, sources: Sources, runtime_pods: watch::Receiver<RuntimePods>) -> Self {
+        Self {
+            context,
+            sources,
+            runtime_pods,
+            workers: HashMap::new(),
+            finished: HashMap::new(),
+            tasks: JoinSet::new(),
+            task_of: HashMap::new(),
+            cleanups: JoinSet::new(),
+            cleaning: BTreeSet::new(),
+        }
+    }
+
+    /// Runs until shutdown; workers then stop where they are, and nothing that runs is touched.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        // Without the first list nobody knows which pods already run.
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            listed = self.runtime_pods.wait_for(Option::is_some) => if listed.is_err() { return },
+        }
+        let mut housekeeping = tokio::time::interval(self.context.intervals.housekeeping);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.reconcile();
+            // Cancel-safe: sets are looked at whole, JoinSet keeps what was not taken, an interval keeps its tick.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = self.sources.api.changed() => if changed.is_err() { return },
+                changed = self.sources.files.changed() => if changed.is_err() { return },
+                _ = self.runtime_pods.changed() => {}
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(Ok((uid, clean))) = self.cleanups.join_next() => {
+                    self.cleaning.remove(&uid);
+                    if clean {
+                        self.finished.remove(&uid);
+                    }
+                }
+                _ = housekeeping.tick() => self.housekeeping(),
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, PodUid), tokio::task::JoinError>) {
+        let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+        let Some(uid) = self.task_of.remove(&id) else { return };
+        self.context.nudges.remove(&uid);
+        let Some(entry) = self.workers.remove(&uid) else { return };
+        match ended {
+            Ok(_) => {
+                self.finished.insert(uid, entry.key);
+            }
+            Err(error) => {
+                error!(%error, pod = %entry.key, "the pod's worker failed; it is started again");
+                self.context.metrics.worker_restart();
+                self.cleaning.insert(uid.clone());
+                // Started again by the next reconcile after the pause, from what is there.
+                self.cleanups.spawn(async move {
+                    tokio::time::sleep(RESTART).await;
+                    (uid, true)
+                });
+            }
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let api = self.sources.api.borrow_and_update().clone();
+        let files = self.sources.files.borrow_and_update().clone();
+        let listed = self.runtime_pods.borrow_and_update().clone().unwrap_or_default();
+        let ready = api.synced && files.synced;
+
+        let wanted: BTreeMap<&PodUid, (&Arc<Pod>, Source)> = api
+            .pods
+            .iter()
+            .filter(|(_, pod)| !is_mirror(pod))
+            .map(|(uid, pod)| (uid, (pod, Source::Api)))
+            .chain(files.pods.iter().map(|(uid, pod)| (uid, (pod, Source::File))))
+            .collect();
+
+        let mut new: Vec<(&PodUid, &Arc<Pod>, Source)> = Vec::new();
+        for (uid, (pod, source)) in &wanted {
+            if let Some(entry) = self.workers.get_mut(*uid) {
+                if !Arc::ptr_eq(&entry.raw, pod) {
+                    entry.raw = (*pod).clone();
+                    entry.desired.send_modify(|d| d.pod = mark(pod, *source, Some(&d.pod)));
+                }
+            } else if !self.cleaning.contains(*uid) && !self.done_with(uid, pod) {
+                new.push((uid, pod, *source));
+            }
+        }
+        new.sort_by(|a, b| a.1.metadata.creation_timestamp.cmp(&b.1.metadata.creation_timestamp));
+        for (uid, pod, source) in new {
+            // Two static pods of one name never run together (the kubelet contract, pod 1.4 rule 24).
+            if source == Source::File && self.workers.values().any(|e| e.key == key(pod)) {
+                continue;
+            }
+            self.finished.remove(uid);
+            let mut desired = DesiredPod::new(mark(pod, source, None), source);
+            desired.rejected = self.admit(&desired);
+            self.spawn(desired, pod.clone(), listed.contains_key(uid));
+        }
+        if !ready {
+            return;
+        }
+
+        let gone = self.workers.iter().filter(|(uid, e)| !wanted.contains_key(uid) && !e.desired.borrow().removed);
+        for (_, entry) in gone {
+            entry.desired.send_modify(|d| d.removed = true);
+        }
+        let gone: Vec<(PodUid, PodKey)> = self
+            .finished
+            .iter()
+            .filter(|(uid, _)| !wanted.contains_key(uid) && !self.cleaning.contains(*uid))
+            .map(|(uid, key)| (uid.clone(), key.clone()))
+            .collect();
+        for (uid, key) in gone {
+            self.clean_up(uid, key);
+        }
+        for (uid, pod) in listed.iter() {
+            let known = wanted.contains_key(uid) || self.workers.contains_key(uid) || self.finished.contains_key(uid);
+            if known || self.cleaning.contains(uid) {
+                continue;
+            }
+            if pod.alive {
+                info!(pod = %pod.key, %uid, "ending a pod that nobody wants");
+                let orphan = Arc::new(orphan(uid, &pod.key));
+                self.spawn(DesiredPod::new(orphan.clone(), Source::Runtime), orphan, true);
+            } else {
+                self.clean_up(uid.clone(), pod.key.clone());
+            }
+        }
+    }
+
+    /// An ended pod comes back to a worker only to be deleted.
+    fn done_with(&self, uid: &PodUid, pod: &Pod) -> bool {
+        self.finished.contains_key(uid) && pod.metadata.deletion_timestamp.is_none()
+    }
+
+    /// May it run here? Pods that are ending or have ended are not asked.
+    fn admit(&self, desired: &DesiredPod) -> Option<Rejection> {
+        let ending = desired.pod.metadata.deletion_timestamp.is_some();
+        if ending || ended(&desired.pod) {
+            return None;
+        }
+        let node = self.context.ports.nodes.current()?;
+        let active: Vec<Arc<Pod>> = self
+            .workers
+            .values()
+            .map(|e| e.desired.borrow())
+            .filter(|d| d.rejected.is_none() && !ended(&d.pod))
+            .map(|d| d.pod.clone())
+            .collect();
+        let others = active.iter().map(|p| &**p);
+        let rejection = admission::admit(&desired.pod, others, &node, &self.context.admission).err()?;
+        info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
+        self.context.event(&desired.pod, true, &rejection.reason, rejection.message.clone());
+        Some(rejection)
+    }
+
+    fn spawn(&mut self, desired: DesiredPod, raw: Arc<Pod>, in_runtime: bool) {
+        let (uid, key) = (desired.uid(), desired.key());
+        let (sender, receiver) = watch::channel(desired);
+        let nudge = Arc::new(Nudge::default());
+        self.context.nudges.insert(uid.clone(), nudge.clone());
+        let worker = Worker::new(self.context.clone(), receiver, nudge, in_runtime);
+        let id = self.tasks.spawn(worker.run()).id();
+        self.task_of.insert(id, uid.clone());
+        self.workers.insert(uid, Entry { desired: sender, key, raw });
+        self.context.metrics.workers(self.workers.len());
+    }
+
+    /// Removes everything of a pod that is gone.
+    fn clean_up(&mut self, uid: PodUid, key: PodKey) {
+        self.cleaning.insert(uid.clone());
+        let context = self.context.clone();
+        self.cleanups.spawn(async move {
+            context.status.forget(&uid);
+            context.images.forget(&uid);
+            let clean = match gc::remove_pod(&context, &uid, &key).await {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(%error, pod = %key, "cannot remove what the pod left, trying again");
+                    tokio::time::sleep(context.intervals.housekeeping).await;
+                    false
+                }
+            };
+            (uid, clean)
+        });
+        self.context.metrics.workers(self.workers.len());
+    }
+
+    /// Directories of pods that neither sources nor the runtime know.
+    fn housekeeping(&mut self) {
+        if !self.sources.api.borrow().synced || !self.sources.files.borrow().synced {
+            return;
+        }
+        let Ok(entries) = std::fs::read_dir(self.context.node.root_dir.join("pods")) else { return };
+        for entry in entries.flatten() {
+            let Some(uid) = entry.file_name().to_str().map(PodUid::from) else { continue };
+            let listed = self.runtime_pods.borrow().as_ref().is_some_and(|l| l.contains_key(&uid));
+            let known = self.workers.contains_key(&uid) || self.finished.contains_key(&uid) || listed;
+            let wanted = self.sources.api.borrow().pods.contains_key(&uid) || self.sources.files.borrow().pods.contains_key(&uid);
+            if known || wanted || !self.cleaning.insert(uid.clone()) {
+                continue;
+            }
+            let context = self.context.clone();
+            self.cleanups.spawn(async move {
+                debug!(%uid, "removing the directory of a pod that is gone");
+                let unmounted = volumes::unmount_all(&context, &uid).await;
+                let removed = unmounted.and_then(|()| {
+                    files::remove_pod_dir(&context.pod_dir(&uid)).map_err(|e| witlet_ports::Error::retry(e.to_string()))
+                });
+                if let Err(error) = removed {
+                    warn!(%error, %uid, "orphaned pod found, but its volumes are still there");
+                }
+                (uid, true)
+            });
+        }
+    }
+}
+
+fn ended(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Failed" | "Succeeded"))
+}
+
+/// The pod with the annotations that say where it came from and since when (the kubelet contract, pod 1.2 rule 11).
+fn mark(pod: &Arc<Pod>, source: Source, before: Option<&Pod>) -> Arc<Pod> {
+    let mut marked = (**pod).clone();
+    let seen = before.and_then(|b| b.metadata.annotations.as_ref()?.get(ANNOTATION_CONFIG_SEEN).cloned());
+    let annotations = marked.metadata.annotations.get_or_insert_default();
+    let source = if source == Source::Api { "api" } else { "file" };
+    annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), source.into());
+    annotations.insert(ANNOTATION_CONFIG_SEEN.into(), seen.unwrap_or_else(|| format!("{:.9}", Timestamp::now())));
+    Arc::new(marked)
+}
+
+/// A pod that only the runtime knows, as far as its name goes.
+fn orphan(uid: &PodUid, key: &PodKey) -> Pod {
+    Pod {
+        metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            uid: Some(uid.as_str().to_owned()),
+            ..Default::default()
+        },
+        spec: Some(PodSpec { termination_grace_period_seconds: Some(1), ..Default::default() }),
+        status: None,
+    }
+}

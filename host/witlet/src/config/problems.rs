@@ -1,0 +1,74 @@
+//! Finding every problem of a TOML file in one go, each with its line.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Table;
+
+/// More than this many in one file are not worth reading.
+const MAX: usize = 50;
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: PathBuf,
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    pub fn add(&mut self, file: &Path, line: Option<usize>, message: impl Into<String>) {
+        self.0.push(Problem { file: file.to_owned(), line, message: message.into() });
+    }
+
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// Reads a file as `T` and returns its content without the lines that are wrong, each of which becomes a problem.
+    pub fn check<T: DeserializeOwned>(&mut self, file: &Path, text: &str) -> Table {
+        let mut rest = text.to_owned();
+        for _ in 0..MAX {
+            let Err(error) = toml::from_str::<T>(&rest) else { break };
+            let span = error.span().unwrap_or(0..0);
+            let line = error.span().map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+            self.add(file, line, error.message().replace('\n', " "));
+            if !blank(&mut rest, &span) {
+                break;
+            }
+        }
+        toml::from_str(&rest).unwrap_or_default()
+    }
+}
+
+/// Overwrites the lines of a span with spaces, so that offsets stay. False if there was nothing left to overwrite.
+fn blank(text: &mut String, span: &Range<usize>) -> bool {
+    let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |i| i + 1);
+    let end = text[span.end.min(text.len())..].find('\n').map_or(text.len(), |i| span.end + i);
+    let before = &text[start..end];
+    if before.trim().is_empty() {
+        return false;
+    }
+    let spaces: String = before.bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect();
+    text.replace_range(start..end, &spaces);
+    true
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.0.len();
+        write!(f, "{n} problem{} in the configuration:", if n == 1 { "" } else { "s" })?;
+        for problem in &self.0 {
+            write!(f, "\n  {}", problem.file.display())?;
+            if let Some(line) = problem.line {
+                write!(f, ":{line}")?;
+            }
+            write!(f, ": {}", problem.message)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! The sections of `witlet.toml`. `config/witlet.toml` shows every key with a comment.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use witlet_plugin_host::units::Span;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sections {
+    pub node: Node,
+    pub runtime: Runtime,
+    pub api: Option<Api>,
+    pub standalone: Option<Standalone>,
+    pub static_pods: StaticPods,
+    pub network: Network,
+    pub dns: Dns,
+    pub images: Images,
+    pub server: Server,
+    pub log: Log,
+    pub metrics: Metrics,
+    /// Read stanza by stanza, because the default plugins' stanzas are merged with what stands here.
+    #[serde(rename = "plugin")]
+    pub plugins: BTreeMap<String, toml::Table>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    pub name: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub address: Option<IpAddr>,
+    pub root_dir: PathBuf,
+    pub pod_logs_dir: PathBuf,
+    pub container_logs_dir: Option<PathBuf>,
+    pub state_dir: PathBuf,
+    pub max_pods: u32,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: None,
+            labels: BTreeMap::new(),
+            address: None,
+            root_dir: "/var/lib/kubelet".into(),
+            pod_logs_dir: "/var/log/pods".into(),
+            container_logs_dir: None,
+            state_dir: "/var/lib/witlet".into(),
+            max_pods: 110,
+        }
+    }
+}
+
+impl Node {
+    /// Beside the pods' logs, where log collectors expect it.
+    pub fn container_logs_dir(&self) -> PathBuf {
+        let beside = || self.pod_logs_dir.parent().map(|p| p.join("containers"));
+        self.container_logs_dir.clone().or_else(beside).unwrap_or_else(|| "/var/log/containers".into())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    #[default]
+    Cgroupfs,
+    Systemd,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    pub endpoint: String,
+    pub image_endpoint: Option<String>,
+    pub timeout: Span,
+    pub cgroup_driver: CgroupDriver,
+    pub cgroup_root: PathBuf,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            endpoint: "unix:///run/containerd/containerd.sock".into(),
+            image_endpoint: None,
+            timeout: Span(Duration::from_secs(120)),
+            cgroup_driver: CgroupDriver::default(),
+            cgroup_root: "/".into(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub kubeconfig: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Standalone {
+    pub listen: SocketAddr,
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Default for Standalone {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6443)), kubeconfig: None }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StaticPods {
+    pub path: Option<PathBuf>,
+    pub poll: Span,
+}
+
+impl Default for StaticPods {
+    fn default() -> Self {
+        Self { path: None, poll: Span(Duration::from_secs(20)) }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// The runtime's CNI calls go through the network plugin.
+    Plugin,
+    /// The runtime's own CNI configuration is left alone.
+    Runtime,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    pub mode: Option<NetworkMode>,
+    pub socket: PathBuf,
+    pub conf_dir: PathBuf,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { mode: None, socket: "/run/witlet/cni.sock".into(), conf_dir: "/etc/cni/net.d".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    pub cluster_dns: Vec<IpAddr>,
+    pub cluster_domain: String,
+    pub resolv_conf: PathBuf,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { cluster_dns: Vec::new(), cluster_domain: "cluster.local".into(), resolv_conf: "/etc/resolv.conf".into() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    pub parallel_pulls: usize,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self { parallel_pulls: 1 }
+    }
+}
+
+/// An address, or `off`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let parsed = text.parse().map(|address| Self(Some(address)));
+        parsed.map_err(|_| serde::de::Error::custom(format!("{text:?} is neither an address such as \"127.0.0.1:10248\" nor \"off\"")))
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    pub healthz: Listen,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { healthz: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 10248)))) }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// How often metric sinks are fed.
+    pub push_interval: Span,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { push_interval: Span(Duration::from_secs(30)) }
+    }
+}
+
+impl Sections {
+    /// A node of a cluster has its network from somebody else; a node of its own needs ours.
+    pub fn network_mode(&self) -> NetworkMode {
+        let default = if self.standalone.is_some() { NetworkMode::Plugin } else { NetworkMode::Runtime };
+        self.network.mode.unwrap_or(default)
+    }
+
+    /// What is wrong beyond the single key.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        match (&self.api, &self.standalone) {
+            (None, None) => problems.push(
+                "say where the API is: either [api] with kubeconfig = \"/etc/kubernetes/kubelet.conf\" to join a cluster, or [standalone] for a node of its own".into(),
+            ),
+            (Some(_), Some(_)) => problems.push("[api] and [standalone] exclude each other: remove one of them".into()),
+            _ => {}
+        }
+        if !self.runtime.endpoint.starts_with("unix://") {
+            problems.push(format!(
+                "runtime.endpoint = {:?}: write the runtime's socket as \"unix:///run/containerd/containerd.sock\"",
+                self.runtime.endpoint
+            ));
+        }
+        let paths = [
+            ("node.root_dir", Some(&self.node.root_dir)),
+            ("node.pod_logs_dir", Some(&self.node.pod_logs_dir)),
+            ("node.state_dir", Some(&self.node.state_dir)),
+            ("static_pods.path", self.static_pods.path.as_ref()),
+            ("network.socket", Some(&self.network.socket)),
+            ("network.conf_dir", Some(&self.network.conf_dir)),
+            ("api.kubeconfig", self.api.as_ref().map(|a| &a.kubeconfig)),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path.filter(|p| !p.is_absolute()) {
+                problems.push(format!("{key} = {path:?}: must be an absolute path"));
+            }
+        }
+        if self.images.parallel_pulls == 0 {
+            problems.push("images.parallel_pulls = 0: at least one image must be pulled at a time".into());
+        }
+        if self.static_pods.poll.0.is_zero() || self.metrics.push_interval.0.is_zero() {
+            problems.push("static_pods.poll and metrics.push_interval must be longer than 0".into());
+        }
+        problems
+    }
+}

@@ -1,0 +1,67 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+fn load(text: &str) -> Result<Config, Problems> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("witlet.toml");
+    fs::write(&path, text).unwrap();
+    Config::load(&path)
+}
+
+#[test]
+fn the_smallest_configuration_has_the_default_plugins() {
+    let config = load("[standalone]\n").unwrap();
+    let on: Vec<&str> = config.plugins.plugins.iter().filter(|(_, s)| s.enabled).map(|(n, _)| n.as_str()).collect();
+    assert_eq!(on, ["network-cni", "policy-pod-security", "probe-standard", "volume-standard"]);
+}
+
+#[test]
+fn a_cluster_node_leaves_the_network_alone() {
+    let config = load("[api]\nkubeconfig = \"/etc/kubernetes/kubelet.conf\"\n").unwrap();
+    assert!(!config.plugins.plugins.contains_key("network-cni"));
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line() {
+    let text = "[node]\nnmae = \"a\"\nmax_pods = \"many\"\nroot_dir = \"relative\"\n[runtime]\ntimeout = \"2 parsecs\"\n[server]\nhealthz = \"x\"\n[bogus]\na = 1\n";
+    let problems = load(text).unwrap_err();
+    let lines: Vec<Option<usize>> = problems.0.iter().map(|p| p.line).collect();
+    for line in [2, 3, 6, 8, 9] {
+        assert!(lines.contains(&Some(line)), "line {line}: {problems}");
+    }
+    let all = problems.to_string();
+    assert!(all.contains("nmae") && all.contains("root_dir") && all.contains("[standalone]"), "{all}");
+}
+
+#[test]
+fn drop_ins_are_merged_in_name_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("witlet.toml");
+    fs::write(&path, "[standalone]\n[node]\nname = \"a\"\nmax_pods = 5\n").unwrap();
+    fs::create_dir(dir.path().join("conf.d")).unwrap();
+    fs::write(dir.path().join("conf.d/20.toml"), "[node]\nname = \"c\"\n").unwrap();
+    fs::write(dir.path().join("conf.d/10.toml"), "[node]\nname = \"b\"\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!((config.sections.node.name.as_deref(), config.sections.node.max_pods), (Some("c"), 5));
+}
+
+#[test]
+fn a_default_plugin_is_changed_by_its_stanza() {
+    let text = "[standalone]\n[plugin.policy-pod-security]\nconfig = { level = \"baseline\" }\n[plugin.sink-log]\nenabled = true\n";
+    let config = load(text).unwrap();
+    assert_eq!(config.plugins.plugins["policy-pod-security"].config["level"].as_str(), Some("baseline"));
+    assert!(config.plugins.plugins["sink-log"].enabled);
+}
+
+#[test]
+fn the_commented_example_is_a_valid_configuration() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/witlet.toml");
+    let text = fs::read_to_string(path).unwrap();
+    load(&text).unwrap();
+    // Every commented key exists as well. Prose has a blank after the '#'.
+    let key = |line: &str| line.strip_prefix('#').filter(|l| !l.is_empty() && !l.starts_with(' ')).map(str::to_owned);
+    let all: String = text.lines().map(|l| key(l).unwrap_or_else(|| l.to_owned()) + "\n").collect();
+    let mut problems = Problems::default();
+    problems.check::<Sections>(Path::new("witlet.toml"), &all);
+    assert_eq!(problems, Problems::default());
+}
