@@ -1,0 +1,277 @@
+//! The port's methods, one call each, with the deadlines of the kubelet contract's table (pod 12.2).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use witlet_core::ids::PodUid;
+use witlet_core::observed::{Container, Sandbox};
+use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
+use witlet_ports::runtime::{CgroupDriver, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
+use witlet_ports::{Class, Result};
+
+use crate::error::{gone_is_fine, incomplete};
+use crate::proto::v1;
+use crate::{Cri, decode, encode, request};
+
+/// One call of the runtime service; the deadline is T unless another is given.
+macro_rules! runtime {
+    ($self:ident.$method:ident($message:expr)) => {
+        runtime!($self.$method($message), Some($self.timeout))
+    };
+    ($self:ident.$method:ident($message:expr), $deadline:expr) => {{
+        let deadline: Option<Duration> = $deadline;
+        let mut client = $self.runtime.clone();
+        $self
+            .call(
+                stringify!($method),
+                deadline,
+                &$self.socket,
+                client.$method(request($message, deadline)),
+            )
+            .await
+    }};
+}
+
+/// The same of the image service.
+macro_rules! images {
+    ($self:ident.$method:ident($message:expr)) => {
+        images!($self.$method($message), Some($self.timeout))
+    };
+    ($self:ident.$method:ident($message:expr), $deadline:expr) => {{
+        let deadline: Option<Duration> = $deadline;
+        let mut client = $self.images.clone();
+        $self
+            .call(
+                stringify!($method),
+                deadline,
+                &$self.image_socket,
+                client.$method(request($message, deadline)),
+            )
+            .await
+    }};
+}
+
+#[async_trait]
+impl Runtime for Cri {
+    async fn version(&self) -> Result<Version> {
+        decode::version(runtime!(self.version(v1::VersionRequest {
+            version: "0.1.0".to_owned()
+        }))?)
+    }
+
+    async fn status(&self) -> Result<Status> {
+        decode::status(runtime!(self.status(v1::StatusRequest { verbose: false }))?)
+    }
+
+    async fn cgroup_driver(&self) -> Result<Option<CgroupDriver>> {
+        match runtime!(self.runtime_config(v1::RuntimeConfigRequest {})) {
+            Ok(answer) => decode::cgroup_driver(&answer),
+            Err(e) if e.class == Class::Unimplemented => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn update_pod_cidr(&self, cidr: &str) -> Result<()> {
+        let network_config = Some(v1::NetworkConfig {
+            pod_cidr: cidr.to_owned(),
+        });
+        let runtime_config = Some(v1::RuntimeConfig { network_config });
+        runtime!(self.update_runtime_config(v1::UpdateRuntimeConfigRequest { runtime_config })).map(drop)
+    }
+
+    async fn run_sandbox(&self, config: &SandboxConfig, handler: &str) -> Result<String> {
+        let message = v1::RunPodSandboxRequest {
+            config: Some(encode::sandbox(config)),
+            runtime_handler: handler.to_owned(),
+        };
+        let id = runtime!(self.run_pod_sandbox(message), Some(self.timeout * 2))?.pod_sandbox_id;
+        if id.is_empty() {
+            Err(incomplete("the new sandbox", "id"))
+        } else {
+            Ok(id)
+        }
+    }
+
+    async fn stop_sandbox(&self, id: &str) -> Result<()> {
+        let message = v1::StopPodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        gone_is_fine(runtime!(self.stop_pod_sandbox(message)).map(drop))
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<()> {
+        let message = v1::RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        gone_is_fine(runtime!(self.remove_pod_sandbox(message)).map(drop))
+    }
+
+    async fn sandbox(&self, id: &str) -> Result<Sandbox> {
+        let message = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: id.to_owned(),
+            verbose: false,
+        };
+        decode::sandbox(runtime!(self.pod_sandbox_status(message))?)
+    }
+
+    async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>> {
+        let message = v1::ListPodSandboxRequest {
+            filter: encode::sandbox_filter(uid),
+        };
+        let items = runtime!(self.list_pod_sandbox(message))?.items;
+        Ok(items.into_iter().filter_map(decode::listed_sandbox).collect())
+    }
+
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: &ContainerConfig,
+        sandbox: &SandboxConfig,
+    ) -> Result<String> {
+        let message = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id.to_owned(),
+            config: Some(encode::container(config)?),
+            sandbox_config: Some(encode::sandbox(sandbox)),
+        };
+        let id = runtime!(self.create_container(message))?.container_id;
+        if id.is_empty() {
+            Err(incomplete("the new container", "id"))
+        } else {
+            Ok(id)
+        }
+    }
+
+    async fn start_container(&self, id: &str) -> Result<()> {
+        runtime!(self.start_container(v1::StartContainerRequest {
+            container_id: id.to_owned()
+        }))
+        .map(drop)
+    }
+
+    async fn stop_container(&self, id: &str, timeout: Duration) -> Result<()> {
+        let message = v1::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout: seconds(timeout),
+        };
+        let deadline = self.timeout.saturating_add(timeout);
+        gone_is_fine(runtime!(self.stop_container(message), Some(deadline)).map(drop))
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<()> {
+        let message = v1::RemoveContainerRequest {
+            container_id: id.to_owned(),
+        };
+        gone_is_fine(runtime!(self.remove_container(message)).map(drop))
+    }
+
+    async fn container(&self, id: &str) -> Result<Container> {
+        let message = v1::ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose: false,
+        };
+        decode::container(runtime!(self.container_status(message))?)
+    }
+
+    async fn containers(&self, uid: Option<&PodUid>) -> Result<Vec<Container>> {
+        let message = v1::ListContainersRequest {
+            filter: encode::container_filter(uid),
+        };
+        let containers = runtime!(self.list_containers(message))?.containers;
+        Ok(containers.into_iter().filter_map(decode::listed_container).collect())
+    }
+
+    async fn update_container(&self, id: &str, resources: &LinuxResources) -> Result<()> {
+        let message = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(encode::resources(resources)),
+            ..Default::default()
+        };
+        runtime!(self.update_container_resources(message)).map(drop)
+    }
+
+    async fn reopen_log(&self, id: &str) -> Result<()> {
+        runtime!(self.reopen_container_log(v1::ReopenContainerLogRequest {
+            container_id: id.to_owned()
+        }))
+        .map(drop)
+    }
+
+    async fn exec_sync(&self, id: &str, argv: &[String], timeout: Option<Duration>) -> Result<ExecOutput> {
+        let timeout = timeout.filter(|t| !t.is_zero());
+        let message = v1::ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd: argv.to_vec(),
+            timeout: timeout.map_or(0, seconds),
+        };
+        // A command without a timeout may take for ever.
+        let deadline = timeout.map(|t| self.timeout.saturating_add(t));
+        let answer = runtime!(self.exec_sync(message), deadline)?;
+        Ok(ExecOutput {
+            stdout: answer.stdout,
+            stderr: answer.stderr,
+            exit_code: answer.exit_code,
+        })
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        let images = images!(self.list_images(v1::ListImagesRequest { filter: None }))?.images;
+        Ok(images.into_iter().map(decode::image).collect())
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<Image>> {
+        let message = v1::ImageStatusRequest {
+            image: Some(encode::image(reference)),
+            verbose: false,
+        };
+        match images!(self.image_status(message)) {
+            Ok(v1::ImageStatusResponse { image: Some(image), .. }) if image.id.is_empty() => {
+                Err(incomplete("the image's status", "id"))
+            }
+            Ok(answer) => Ok(answer.image.map(decode::image)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn pull_image(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        sandbox: Option<&SandboxConfig>,
+    ) -> Result<String> {
+        let message = v1::PullImageRequest {
+            image: Some(encode::image(reference)),
+            auth: auth.map(encode::auth),
+            sandbox_config: sandbox.map(encode::sandbox),
+        };
+        let image_ref = images!(self.pull_image(message), None)?.image_ref;
+        if image_ref.is_empty() {
+            Err(incomplete("the pulled image", "image_ref"))
+        } else {
+            Ok(image_ref)
+        }
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<()> {
+        images!(self.remove_image(v1::RemoveImageRequest {
+            image: Some(encode::image(reference))
+        }))
+        .map(drop)
+    }
+
+    async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>> {
+        let answer = images!(self.image_fs_info(v1::ImageFsInfoRequest {}))?;
+        Ok(answer.image_filesystems.into_iter().map(decode::filesystem).collect())
+    }
+
+    async fn hints(&self) -> Result<BoxStream<'static, Hint>> {
+        self.open_hints().await
+    }
+}
+
+/// Rounded up: 0 would mean at once for a stop, and never for a command.
+fn seconds(duration: Duration) -> i64 {
+    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    whole.try_into().unwrap_or(i64::MAX)
+}
