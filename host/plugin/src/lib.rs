@@ -1,0 +1,31 @@
+//! Plugins: WebAssembly components that stand behind the agent's ports.
+//!
+//! - `supervisor` keeps what is active and replaces it; `generation` is one version of one plugin.
+//! - `engine` stops guests that run for too long; `instance` calls them; `compile` and `cache` make code of components.
+//! - `abi` is the border: one directory a released WIT track. `capability` is what guests can do through it, and `grants` who
+//!   may.
+//! - `port` implements the traits of `witlet-ports`.
+
+mod abi;
+mod cache;
+mod capability;
+mod compile;
+pub mod config;
+mod deps;
+mod engine;
+mod error;
+mod generation;
+pub mod grants;
+mod instance;
+pub mod manifest;
+mod metrics;
+mod port;
+mod state;
+mod supervisor;
+pub mod units;
+
+pub use compile::compile_stdin_to_stdout;
+pub use config::PluginsConfig;
+pub use deps::{Allocatable, Deps};
+pub use error::{LoadCause, LoadError, LoadErrors};
+pub use supervisor::{PluginHost, PluginStatus, SwapOutcome, SwapReport};

@@ -1,0 +1,75 @@
+//! The border to guests: one directory a released WIT track, and the traits that hide which track a plugin speaks.
+//!
+//! A new track gets a directory of its own beside the old one; nothing outside of this module sees bindings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use witlet_ports::network::{Attachment, Sandbox};
+use witlet_ports::policy::Review;
+use witlet_ports::probe::{Check, Outcome};
+use witlet_ports::sink::{Family, LogEntry};
+
+use crate::capability::volume_dir::VolumeDir;
+use crate::error::CallError;
+
+pub(crate) mod v0_1;
+
+pub(crate) type Result<T> = std::result::Result<T, CallError>;
+
+#[async_trait]
+pub(crate) trait Probe: Send + Sync {
+    async fn check(&self, check: &Check, wall: Duration) -> Result<Outcome>;
+}
+
+#[async_trait]
+pub(crate) trait Policy: Send + Sync {
+    async fn admit(&self, pod: &Arc<Pod>) -> Result<Review>;
+}
+
+/// What `publish` of a volume plugin answered.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// The volume's own directory if none.
+    pub(crate) host_path: Option<String>,
+    pub(crate) read_only: bool,
+    pub(crate) follows_source: bool,
+}
+
+#[async_trait]
+pub(crate) trait Volume: Send + Sync {
+    /// `volume` is the v1 Volume as JSON.
+    async fn publish(&self, pod: &Arc<Pod>, volume: String, dir: VolumeDir) -> Result<Placed>;
+    async fn unpublish(&self, dir: VolumeDir) -> Result<()>;
+}
+
+#[async_trait]
+pub(crate) trait Network: Send + Sync {
+    async fn setup(&self, pod: Option<&Arc<Pod>>, sandbox: &Sandbox) -> Result<Attachment>;
+    async fn teardown(&self, sandbox: &Sandbox, state: Option<&str>) -> Result<()>;
+    async fn check(&self, sandbox: &Sandbox, state: Option<&str>) -> Result<()>;
+    async fn status(&self) -> Result<()>;
+}
+
+#[async_trait]
+pub(crate) trait LogSink: Send + Sync {
+    async fn push(&self, batch: &[LogEntry]) -> Result<()>;
+}
+
+#[async_trait]
+pub(crate) trait MetricSink: Send + Sync {
+    async fn push(&self, time: u64, families: &[Family]) -> Result<()>;
+}
+
+/// A linked plugin, by what it does.
+#[derive(Clone)]
+pub(crate) enum Linked {
+    Probe(Arc<dyn Probe>),
+    Policy(Arc<dyn Policy>),
+    Volume(Arc<dyn Volume>),
+    Network(Arc<dyn Network>),
+    LogSink(Arc<dyn LogSink>),
+    MetricSink(Arc<dyn MetricSink>),
+}

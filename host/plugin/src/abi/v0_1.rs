@@ -1,0 +1,123 @@
+//! Track 0.1: the frozen WIT packages `witlet:*@0.1.0`.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker};
+
+use super::Linked;
+use crate::config::Kind;
+use crate::engine::PluginEngine;
+use crate::grants::{Capability, Grants, toml_lines};
+use crate::state::{Plugin, State};
+
+mod base;
+mod lifecycle;
+mod log_sink;
+mod metric_sink;
+mod network;
+mod policy;
+mod probe;
+mod volume;
+
+/// Instances that plugins of this track may import without a grant.
+const FREE: [&str; 8] = [
+    "witlet:base/types",
+    "witlet:base/objects",
+    "witlet:base/log",
+    "witlet:base/clock",
+    "witlet:base/random",
+    "witlet:base/config",
+    "witlet:network/sandboxes",
+    "witlet:volume/files",
+];
+
+/// What a component imports, as far as it matters here.
+pub(crate) struct Imports {
+    /// Capabilities whose functions it calls. Types alone need no grant.
+    capabilities: Vec<Capability>,
+    pub(crate) wasi: bool,
+    unknown: Vec<String>,
+}
+
+impl Imports {
+    pub(crate) fn of(engine: &PluginEngine, component: &Component) -> Self {
+        let mut imports = Self { capabilities: Vec::new(), wasi: false, unknown: Vec::new() };
+        let ty = component.component_type();
+        for (name, item) in ty.imports(engine.wasmtime()) {
+            let bare = name.split('@').next().unwrap_or(name);
+            if bare.starts_with("wasi:") {
+                imports.wasi = true;
+            } else if let Some(capability) = Capability::of_interface(name) {
+                let calls = match item.ty {
+                    ComponentItem::ComponentInstance(instance) => instance
+                        .exports(engine.wasmtime())
+                        .any(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_))),
+                    _ => true,
+                };
+                if calls {
+                    imports.capabilities.push(capability);
+                }
+            } else if !FREE.contains(&bare) {
+                imports.unknown.push(name.to_owned());
+            }
+        }
+        imports
+    }
+
+    /// Every import must be there. The error says what to do about it, not what a linker thinks.
+    pub(crate) fn check(&self, plugin: &str, kind: Kind, asked: &[Capability], granted: &Grants) -> Result<(), String> {
+        if let Some(unknown) = self.unknown.first() {
+            return Err(format!("it imports {unknown}, which this node does not offer"));
+        }
+        let mut missing = Vec::new();
+        for &capability in &self.capabilities {
+            if !capability.fits(kind) {
+                return Err(format!("it imports {capability}, which {kind} plugins cannot have"));
+            }
+            if !asked.contains(&capability) {
+                return Err(format!(
+                    "it imports {capability} without asking for it: add {capability:?} to the capabilities in its manifest and rebuild it",
+                    capability = capability.as_str()
+                ));
+            }
+            if !granted.has(capability) {
+                missing.push(capability);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = missing.iter().map(|c| c.as_str()).collect();
+        Err(format!("it needs {}, which is not granted; to grant it, add:\n{}", names.join(", "), toml_lines(plugin, &missing)))
+    }
+}
+
+/// Makes the functions of a component callable, with nothing in reach but what it was granted.
+pub(crate) fn link(engine: &Arc<PluginEngine>, component: &Component, plugin: &Arc<Plugin>) -> wasmtime::Result<(Linked, SelfCheck)> {
+    let mut linker: Linker<State> = Linker::new(engine.wasmtime());
+    base::add(&mut linker, &plugin.grants)?;
+    if plugin.wasi {
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    }
+    match plugin.kind {
+        Kind::Probe => probe::add(&mut linker, &plugin.grants)?,
+        Kind::Volume => volume::add(&mut linker, &plugin.grants)?,
+        Kind::Network => network::add(&mut linker, &plugin.grants)?,
+        Kind::Policy | Kind::SinkLog | Kind::SinkMetric => {}
+    }
+    let pre = linker.instantiate_pre(component)?;
+    let check = lifecycle::find(engine, component, plugin, &pre);
+    let (engine, plugin) = (Arc::clone(engine), Arc::clone(plugin));
+    let linked = match plugin.kind {
+        Kind::Probe => Linked::Probe(Arc::new(probe::Driver::new(engine, plugin, pre)?)),
+        Kind::Volume => Linked::Volume(Arc::new(volume::Driver::new(engine, plugin, pre)?)),
+        Kind::Network => Linked::Network(Arc::new(network::Driver::new(engine, plugin, pre)?)),
+        Kind::Policy => Linked::Policy(Arc::new(policy::Driver::new(engine, plugin, pre)?)),
+        Kind::SinkLog => Linked::LogSink(Arc::new(log_sink::Driver::new(engine, plugin, pre)?)),
+        Kind::SinkMetric => Linked::MetricSink(Arc::new(metric_sink::Driver::new(engine, plugin, pre)?)),
+    };
+    Ok((linked, check))
+}
+
+pub(crate) use lifecycle::SelfCheck;

@@ -1,0 +1,229 @@
+//! `witlet:network@0.1.0`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1;
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, InstancePre, Linker, Resource};
+use witlet_ports::network::{Attachment, Command, Sandbox};
+
+use self::bindings::exports::witlet::network::driver as guest;
+use self::bindings::witlet::network as wit;
+use self::bindings::{NetworkPlugin, NetworkPluginPre};
+use super::base::{Error, give, millis};
+use crate::abi;
+use crate::capability::{exec, handles};
+use crate::engine::PluginEngine;
+use crate::error::{CallError, Fault};
+use crate::grants::{Capability, Grants};
+use crate::instance::{Bindings, Caller};
+use crate::state::{Plugin, State, not_granted};
+
+const MAX_RESULT: usize = 256 << 10;
+const MAX_COMMANDS: usize = 32;
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/base/0.1", "../../wit/network/0.1"],
+        world: "witlet:network/network-plugin@0.1.0",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "witlet:base": crate::abi::v0_1::base::bindings::witlet::base,
+            "witlet:network/sandboxes@0.1.0.sandbox": crate::capability::handles::Sandbox,
+        },
+        require_store_data_send: true,
+    });
+}
+
+pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Result<()> {
+    wit::sandboxes::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    if grants.has(Capability::Exec) {
+        wit::exec::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    }
+    Ok(())
+}
+
+impl Bindings for NetworkPluginPre<State> {
+    type Instance = NetworkPlugin;
+
+    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<NetworkPlugin>> {
+        self.instantiate_async(store).boxed()
+    }
+}
+
+pub(super) struct Driver {
+    caller: Caller<NetworkPluginPre<State>>,
+    grants: Grants,
+}
+
+impl Driver {
+    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        let grants = plugin.grants.clone();
+        Ok(Self { caller: Caller::new(engine, plugin, NetworkPluginPre::new(pre)?), grants })
+    }
+
+    /// The attachment is kept and used without the plugin: what it says is looked at now.
+    fn checked(&self, attachment: guest::Attachment) -> abi::Result<Attachment> {
+        let nonsense = |text: String| Err(CallError::Nonsense(text));
+        if attachment.cni_result.len() > MAX_RESULT || attachment.state.len() > MAX_RESULT {
+            return nonsense(format!("a result or state of more than {MAX_RESULT} bytes"));
+        }
+        if !serde_json::from_str::<serde_json::Value>(&attachment.cni_result).is_ok_and(|v| v.is_object()) {
+            return nonsense("the CNI result is no JSON object".to_owned());
+        }
+        if attachment.offline_teardown.len() > MAX_COMMANDS {
+            return nonsense(format!("more than {MAX_COMMANDS} commands for the teardown"));
+        }
+        for command in &attachment.offline_teardown {
+            // They run later, without the plugin: within the same grant.
+            let listed = match &self.grants.exec {
+                Some(grant) => exec::listed(grant, &command.program).map(drop),
+                None => Err(not_granted(Capability::Exec)),
+            };
+            if let Err(fault) = listed {
+                return nonsense(format!("offline teardown: {fault}"));
+            }
+        }
+        let offline_teardown = attachment.offline_teardown.into_iter().map(command).collect();
+        Ok(Attachment { cni_result: attachment.cni_result, state: attachment.state, offline_teardown })
+    }
+}
+
+fn command(command: wit::exec::Command) -> Command {
+    Command { program: command.program, args: command.args, env: command.env, stdin: command.stdin }
+}
+
+#[async_trait]
+impl abi::Network for Driver {
+    async fn setup(&self, pod: Option<&Arc<v1::Pod>>, sandbox: &Sandbox) -> abi::Result<Attachment> {
+        let pod = pod.cloned();
+        let sandbox = Arc::new(sandbox.clone());
+        let attachment = self
+            .caller
+            .call("setup", Duration::MAX, move |store, instance| {
+                async move {
+                    let pod = match pod {
+                        Some(pod) => Some(store.data_mut().table.push(handles::Pod(pod))?),
+                        None => None,
+                    };
+                    let sandbox = store.data_mut().table.push(handles::Sandbox(sandbox))?;
+                    let lend = pod.as_ref().map(|p| Resource::new_borrow(p.rep()));
+                    let answer = instance
+                        .witlet_network_driver()
+                        .call_setup(&mut *store, lend, Resource::new_borrow(sandbox.rep()))
+                        .await?;
+                    let table = &mut store.data_mut().table;
+                    if let Some(pod) = pod {
+                        table.delete(pod)?;
+                    }
+                    table.delete(sandbox)?;
+                    Ok(answer.map_err(Fault::from))
+                }
+                .boxed()
+            })
+            .await?;
+        self.checked(attachment)
+    }
+
+    async fn teardown(&self, sandbox: &Sandbox, state: Option<&str>) -> abi::Result<()> {
+        let sandbox = Arc::new(sandbox.clone());
+        let state = state.map(str::to_owned);
+        self.caller
+            .call("teardown", Duration::MAX, move |store, instance| {
+                async move {
+                    let sandbox = store.data_mut().table.push(handles::Sandbox(sandbox))?;
+                    let lend = Resource::new_borrow(sandbox.rep());
+                    let driver = instance.witlet_network_driver();
+                    let answer = driver.call_teardown(&mut *store, lend, state.as_deref()).await?;
+                    store.data_mut().table.delete(sandbox)?;
+                    Ok(answer.map_err(Fault::from))
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn check(&self, sandbox: &Sandbox, state: Option<&str>) -> abi::Result<()> {
+        let sandbox = Arc::new(sandbox.clone());
+        let state = state.map(str::to_owned);
+        self.caller
+            .call("check", Duration::MAX, move |store, instance| {
+                async move {
+                    let sandbox = store.data_mut().table.push(handles::Sandbox(sandbox))?;
+                    let lend = Resource::new_borrow(sandbox.rep());
+                    let driver = instance.witlet_network_driver();
+                    let answer = driver.call_check(&mut *store, lend, state.as_deref()).await?;
+                    store.data_mut().table.delete(sandbox)?;
+                    Ok(answer.map_err(Fault::from))
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    async fn status(&self) -> abi::Result<()> {
+        self.caller
+            .call("status", Duration::MAX, move |store, instance| {
+                async move {
+                    let answer = instance.witlet_network_driver().call_status(&mut *store).await?;
+                    Ok(answer.map_err(Fault::from))
+                }
+                .boxed()
+            })
+            .await
+    }
+}
+
+type Handle = Resource<handles::Sandbox>;
+
+impl wit::sandboxes::Host for State {}
+
+impl wit::sandboxes::HostSandbox for State {
+    async fn id(&mut self, sandbox: Handle) -> wasmtime::Result<String> {
+        Ok(self.table.get(&sandbox)?.0.id.clone())
+    }
+
+    async fn netns(&mut self, sandbox: Handle) -> wasmtime::Result<String> {
+        Ok(self.table.get(&sandbox)?.0.netns.clone())
+    }
+
+    async fn ifname(&mut self, sandbox: Handle) -> wasmtime::Result<String> {
+        Ok(self.table.get(&sandbox)?.0.ifname.clone())
+    }
+
+    async fn args(&mut self, sandbox: Handle) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.table.get(&sandbox)?.0.args.clone())
+    }
+
+    async fn config(&mut self, sandbox: Handle) -> wasmtime::Result<String> {
+        Ok(self.table.get(&sandbox)?.0.config.clone())
+    }
+
+    async fn drop(&mut self, sandbox: Handle) -> wasmtime::Result<()> {
+        self.table.delete(sandbox)?;
+        Ok(())
+    }
+}
+
+impl wit::exec::Host for State {
+    async fn run(
+        &mut self,
+        wanted: wit::exec::Command,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<wit::exec::Output, Error>> {
+        let timeout = self.remaining(millis(timeout_ms));
+        let result = match &self.plugin.grants.exec {
+            Some(grant) => exec::run(grant, command(wanted), timeout).await,
+            None => Err(not_granted(Capability::Exec)),
+        };
+        let output =
+            |o: exec::Output| wit::exec::Output { exit_code: o.exit_code, stdout: o.stdout, stderr: o.stderr };
+        give(self, Capability::Exec, result.map(output))
+    }
+}

@@ -1,0 +1,96 @@
+//! `witlet:policy@0.1.0`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1;
+use wasmtime::Store;
+use wasmtime::component::{InstancePre, Resource};
+use witlet_core::desired::Rejection;
+use witlet_ports::policy::Review;
+
+use self::bindings::exports::witlet::policy::admission as guest;
+use self::bindings::{PolicyPlugin, PolicyPluginPre};
+use crate::abi;
+use crate::capability::handles;
+use crate::engine::PluginEngine;
+use crate::error::{CallError, Fault, clean};
+use crate::instance::{Bindings, Caller};
+use crate::state::{Plugin, State};
+
+/// An event shows 1 KiB of a message.
+const MAX_MESSAGE: usize = 4 << 10;
+const MAX_WARNINGS: usize = 32;
+/// `status.reason` and an event's reason.
+const MAX_REASON: usize = 128;
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/base/0.1", "../../wit/policy/0.1"],
+        world: "witlet:policy/policy-plugin@0.1.0",
+        exports: { default: async },
+        with: { "witlet:base": crate::abi::v0_1::base::bindings::witlet::base },
+        require_store_data_send: true,
+    });
+}
+
+impl Bindings for PolicyPluginPre<State> {
+    type Instance = PolicyPlugin;
+
+    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<PolicyPlugin>> {
+        self.instantiate_async(store).boxed()
+    }
+}
+
+pub(super) struct Driver(Caller<PolicyPluginPre<State>>);
+
+impl Driver {
+    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(Self(Caller::new(engine, plugin, PolicyPluginPre::new(pre)?)))
+    }
+}
+
+#[async_trait]
+impl abi::Policy for Driver {
+    async fn admit(&self, pod: &Arc<v1::Pod>) -> abi::Result<Review> {
+        let pod = Arc::clone(pod);
+        let review = self
+            .0
+            .call("admit-pod", std::time::Duration::MAX, move |store, instance| {
+                async move {
+                    let handle = store.data_mut().table.push(handles::Pod(pod))?;
+                    let lend = Resource::new_borrow(handle.rep());
+                    let answer = instance.witlet_policy_admission().call_admit_pod(&mut *store, lend).await?;
+                    store.data_mut().table.delete(handle)?;
+                    Ok(answer.map_err(Fault::from))
+                }
+                .boxed()
+            })
+            .await?;
+        checked(review)
+    }
+}
+
+fn checked(review: guest::Review) -> abi::Result<Review> {
+    let denied = match review.decision {
+        guest::Decision::Allow => None,
+        guest::Decision::Deny(denial) => {
+            if !is_camel_case(&denial.reason) {
+                let shown = clean(denial.reason, 64);
+                return Err(CallError::Nonsense(format!("the reason {shown:?} of its denial is not a CamelCase word")));
+            }
+            Some(Rejection { reason: denial.reason, message: clean(denial.message, MAX_MESSAGE) })
+        }
+    };
+    let warnings = review.warnings.into_iter().take(MAX_WARNINGS).map(|w| clean(w, MAX_MESSAGE)).collect();
+    Ok(Review { denied, warnings })
+}
+
+fn is_camel_case(reason: &str) -> bool {
+    reason.len() <= MAX_REASON
+        && reason.starts_with(|c: char| c.is_ascii_uppercase())
+        && reason.bytes().all(|b| b.is_ascii_alphanumeric())
+}

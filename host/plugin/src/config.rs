@@ -1,0 +1,316 @@
+//! The stanza `[plugin.NAME]` of the node's configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::grants::Grants;
+use crate::units::{Size, Span};
+
+/// What a plugin does for the node. The names are those of the WIT packages.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Network,
+    Volume,
+    Probe,
+    Policy,
+    SinkLog,
+    SinkMetric,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Volume => "volume",
+            Self::Probe => "probe",
+            Self::Policy => "policy",
+            Self::SinkLog => "sink-log",
+            Self::SinkMetric => "sink-metric",
+        }
+    }
+
+    /// What happens to the caller when a plugin of this kind cannot answer, where the stanza does not say.
+    pub fn default_fail(self) -> Fail {
+        match self {
+            Self::Network | Self::Volume | Self::Probe | Self::Policy => Fail::Closed,
+            Self::SinkLog | Self::SinkMetric => Fail::Open,
+        }
+    }
+
+    /// A pod without its network or its volumes cannot run: there is nothing to fall open to.
+    fn may_fail_open(self) -> bool {
+        !matches!(self, Self::Network | Self::Volume)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the caller is told when a plugin traps, runs out of time or is overloaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fail {
+    /// An error: whatever depends on the plugin waits.
+    Closed,
+    /// The node goes on without the plugin: a policy allows, a sink drops the batch, a probe keeps its last result.
+    Open,
+    /// The call is made again on the version that was active before; then as with `closed`.
+    LastGood,
+}
+
+/// Where the component comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Built into the agent.
+    Builtin(String),
+    /// An absolute path on the node; the file is watched.
+    File(PathBuf),
+}
+
+impl Source {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("builtin:") {
+            return Ok(Self::Builtin(name.to_owned()));
+        }
+        if text.starts_with("oci://") {
+            return Err(format!(
+                "source {text:?}: pulling plugins from registries is not supported yet; put the file on the node and write \"file:/path/to/plugin.wasm\""
+            ));
+        }
+        let path = PathBuf::from(text.strip_prefix("file:").unwrap_or(text));
+        if !path.is_absolute() {
+            return Err(format!("source {text:?}: write \"builtin:NAME\" or an absolute path such as \"file:/etc/witlet/plugins/a.wasm\""));
+        }
+        Ok(Self::File(path))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// `instances`: a new instance for each call, or some that are kept between calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instances {
+    PerCall,
+    Warm {
+        warm: NonZeroUsize,
+        /// An instance is thrown away after so many calls.
+        max_calls: NonZeroU32,
+    },
+}
+
+impl<'de> Deserialize<'de> for Instances {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Warm {
+            warm: NonZeroUsize,
+            #[serde(default = "max_calls")]
+            max_calls: NonZeroU32,
+        }
+        fn max_calls() -> NonZeroU32 {
+            NonZeroU32::new(10_000).unwrap_or(NonZeroU32::MIN)
+        }
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) if text == "per-call" => Ok(Self::PerCall),
+            toml::Value::Table(table) => {
+                let Warm { warm, max_calls } = table.try_into().map_err(D::Error::custom)?;
+                Ok(Self::Warm { warm, max_calls })
+            }
+            _ => Err(D::Error::custom("instances: write \"per-call\" or { warm = 4, max_calls = 10000 }")),
+        }
+    }
+}
+
+/// `[plugin.NAME.limits]` as written: what is absent depends on the kind.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    pub memory: Option<Size>,
+    pub cpu_per_call: Option<Span>,
+    pub wall_per_call: Option<Span>,
+    pub concurrency: Option<NonZeroUsize>,
+    pub queue: Option<usize>,
+    pub instances: Option<Instances>,
+}
+
+/// What one plugin may use.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Limits {
+    /// Linear memory of one instance.
+    pub memory: Size,
+    /// Processor time of one call.
+    pub cpu_per_call: Duration,
+    /// Time of one call, host functions included. A probe has its own timeout, and this is the most that it may be.
+    pub wall_per_call: Duration,
+    /// Calls at the same time.
+    pub concurrency: NonZeroUsize,
+    /// Calls that may wait for a place.
+    pub queue: usize,
+    pub instances: Instances,
+    /// Bytes that one call between guest and host may carry towards the host.
+    pub host_copy: usize,
+}
+
+impl Limits {
+    pub fn resolve(kind: Kind, config: &LimitsConfig) -> Self {
+        let mib = |n: u64| Size(n << 20);
+        let ms = Duration::from_millis;
+        // Probes wait for the network most of their time, so many of them at once cost little.
+        let (cpu, wall, concurrency, queue, copy) = match kind {
+            Kind::Probe => (ms(20), Duration::from_secs(3600), 32, 512, mib(1)),
+            Kind::Policy => (ms(20), ms(250), 8, 256, mib(1)),
+            Kind::Network => (ms(200), Duration::from_secs(30), 8, 256, mib(1)),
+            // A Secret or ConfigMap may have 1 MiB of data, which is more as JSON and base64.
+            Kind::Volume => (ms(200), Duration::from_secs(120), 8, 512, mib(4)),
+            Kind::SinkLog | Kind::SinkMetric => (ms(200), Duration::from_secs(30), 2, 64, mib(8)),
+        };
+        Self {
+            memory: config.memory.unwrap_or(mib(16)),
+            cpu_per_call: config.cpu_per_call.map_or(cpu, |s| s.0),
+            wall_per_call: config.wall_per_call.map_or(wall, |s| s.0),
+            concurrency: config.concurrency.or(NonZeroUsize::new(concurrency)).unwrap_or(NonZeroUsize::MIN),
+            queue: config.queue.unwrap_or(queue),
+            instances: config.instances.unwrap_or(Instances::PerCall),
+            host_copy: usize::try_from(copy.0).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// `[plugin.NAME]`.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PluginConfig {
+    pub kind: Kind,
+    pub source: Source,
+    /// Refuse the file unless it has this digest (64 hexadecimal digits).
+    #[serde(default)]
+    pub sha256: Option<String>,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    #[serde(default)]
+    pub fail: Option<Fail>,
+    /// Volume plugins: the drivers it serves, such as `kubernetes.io/empty-dir` or the name in a volume's `csi.driver`.
+    #[serde(default)]
+    pub drivers: Option<Vec<String>>,
+    /// What the plugin reads as its configuration.
+    #[serde(default)]
+    pub config: toml::Table,
+    #[serde(default)]
+    pub grants: Grants,
+    #[serde(default)]
+    pub limits: LimitsConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl PluginConfig {
+    pub fn new(kind: Kind, source: Source) -> Self {
+        Self {
+            kind,
+            source,
+            sha256: None,
+            enabled: true,
+            fail: None,
+            drivers: None,
+            config: toml::Table::new(),
+            grants: Grants::default(),
+            limits: LimitsConfig::default(),
+        }
+    }
+
+    pub fn fail(&self) -> Fail {
+        self.fail.unwrap_or_else(|| self.kind.default_fail())
+    }
+
+    /// Everything that the types alone do not exclude.
+    pub fn problems(&self, name: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !is_name(name) {
+            problems.push(format!("{name:?} is no name for a plugin: a-z, 0-9 and '-', at most 63 characters, no '-' at the ends"));
+        }
+        if self.fail == Some(Fail::Open) && !self.kind.may_fail_open() {
+            problems.push(format!("fail = \"open\": a pod cannot run without its {}; write \"closed\" or \"last-good\"", self.kind));
+        }
+        // A CNI ADD that failed half-way must be undone before the next one, not repeated on another version.
+        if self.fail == Some(Fail::LastGood) && self.kind == Kind::Network {
+            problems.push("fail = \"last-good\": setting up a network cannot be repeated on another version; write \"closed\"".to_owned());
+        }
+        if let Some(pin) = &self.sha256
+            && (pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+        {
+            problems.push(format!("sha256 = {pin:?}: write the 64 lower-case hexadecimal digits that sha256sum prints"));
+        }
+        if self.drivers.is_some() && self.kind != Kind::Volume {
+            problems.push(format!("drivers: only volume plugins have drivers, this one is kind = \"{}\"", self.kind));
+        }
+        if self.limits.memory.is_some_and(|m| m.0 < 1 << 16 || m.0 > 1 << 32) {
+            problems.push("limits.memory: between 64KiB and 4GiB".to_owned());
+        }
+        if self.limits.cpu_per_call.is_some_and(|s| s.0.is_zero()) {
+            problems.push("limits.cpu_per_call: more than 0".to_owned());
+        }
+        if self.limits.wall_per_call.is_some_and(|s| s.0.is_zero()) {
+            problems.push("limits.wall_per_call: more than 0".to_owned());
+        }
+        problems
+    }
+}
+
+/// A DNS label, so that it can stand in annotations, metrics and file names.
+fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty() && name.len() <= 63 && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// All stanzas, by the plugin's name. That order is also the one in which policies are asked.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct PluginsConfig {
+    pub plugins: BTreeMap<String, PluginConfig>,
+}
+
+impl PluginsConfig {
+    /// Reads the table `plugin` of a configuration. Each error names its key.
+    pub fn from_table(table: &toml::Table) -> Result<Self, Vec<String>> {
+        let mut plugins = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, stanza) in table {
+            match stanza.clone().try_into::<PluginConfig>() {
+                Ok(config) => {
+                    errors.extend(config.problems(name).into_iter().map(|p| format!("plugin.{name}: {p}")));
+                    plugins.insert(name.clone(), config);
+                }
+                Err(error) => errors.push(format!("plugin.{name}: {}", error.to_string().trim_end())),
+            }
+        }
+        if errors.is_empty() { Ok(Self { plugins }) } else { Err(errors) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

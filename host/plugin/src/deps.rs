@@ -1,0 +1,31 @@
+//! What the plugin host needs of the rest of the node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use witlet_core::resources::Quantity;
+use witlet_ports::api::Objects;
+use witlet_ports::runtime::Runtime;
+
+/// The node's allocatable resources, as they are now.
+pub type Allocatable = Arc<dyn Fn() -> BTreeMap<String, Quantity> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Deps {
+    pub runtime: Arc<dyn Runtime>,
+    pub objects: Arc<dyn Objects>,
+    /// Components that are part of the binary, by name.
+    pub builtins: &'static [(&'static str, &'static [u8])],
+    /// Where compiled plugins are kept; nobody but the agent may write there.
+    pub cache_dir: PathBuf,
+    /// The directory with `pods` in it (`/var/lib/kubelet`).
+    pub root_dir: PathBuf,
+    pub allocatable: Allocatable,
+    /// A program that compiles a component from its standard input to its standard output, with `compile_stdin_to_stdout`.
+    /// Without one the agent compiles in its own process.
+    pub compile_command: Option<Vec<String>>,
+    /// How often plugin files are looked at.
+    pub watch_interval: Duration,
+}

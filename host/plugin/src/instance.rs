@@ -1,0 +1,224 @@
+//! Calling a plugin: an instance, its limits, its deadline, and what came of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+use wasmtime::{Store, Trap};
+
+use crate::config::Instances;
+use crate::engine::PluginEngine;
+use crate::error::{CallError, Fault, clean};
+use crate::state::{Plugin, State};
+
+/// What bindgen makes of a world, as far as calling needs it.
+pub(crate) trait Bindings: Send + Sync + 'static {
+    type Instance: Send + Sync + 'static;
+
+    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<Self::Instance>>;
+}
+
+/// What a call of an exported function gives: the trap, or what the function itself answered.
+pub(crate) type Answer<R> = wasmtime::Result<Result<R, Fault>>;
+
+/// A store with its instance; kept between calls where the configuration says so.
+struct Seat<I> {
+    store: Store<State>,
+    /// None until the first call.
+    instance: Option<I>,
+    calls_left: u32,
+}
+
+/// Calls the functions of one generation of a plugin.
+pub(crate) struct Caller<B: Bindings> {
+    shared: Arc<Shared<B>>,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+struct Shared<B: Bindings> {
+    engine: Arc<PluginEngine>,
+    plugin: Arc<Plugin>,
+    bindings: B,
+    pool: Mutex<Vec<Seat<B::Instance>>>,
+}
+
+impl<B: Bindings> Caller<B> {
+    pub(crate) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, bindings: B) -> Self {
+        let permits = Arc::new(Semaphore::new(plugin.limits.concurrency.get().min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared { engine, plugin, bindings, pool: Mutex::default() });
+        Self { shared, permits, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Runs `body` on an instance, within the plugin's limits and `wall`. Dropping the future ends the guest.
+    pub(crate) async fn call<R, F>(&self, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<State>, &'a B::Instance) -> BoxFuture<'a, Answer<R>> + Send + 'static,
+    {
+        let plugin = &self.shared.plugin;
+        let metrics = &plugin.metrics;
+        let wall = wall.min(plugin.limits.wall_per_call);
+        let result = match self.place(wall).await {
+            Ok(permit) => {
+                let shared = Arc::clone(&self.shared);
+                let span = tracing::info_span!("plugin", id = %plugin.name, func, generation = plugin.generation);
+                let task = async move {
+                    let _permit = permit;
+                    shared.run(func, wall, body).await
+                };
+                match self.shared.engine.spawn(task.instrument(span)) {
+                    Some(task) => task.await.unwrap_or_else(|e| Err(CallError::Host(format!("the call did not end: {e}")))),
+                    None => Err(CallError::Host("the node is stopping".to_owned())),
+                }
+            }
+            Err(overload) => {
+                metrics.call(func, overload.outcome(), Duration::ZERO, Duration::ZERO);
+                Err(overload)
+            }
+        };
+        if let Err(error) = &result
+            && error.is_fault_of_plugin()
+        {
+            tracing::warn!(plugin = %plugin.name, func, %error, "plugin call failed");
+        }
+        result
+    }
+
+    /// A place among the calls that run at the same time.
+    async fn place(&self, wall: Duration) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let limit = self.shared.plugin.limits.queue;
+        let waiting = Waiting::enter(&self.waiting, &self.shared.plugin.metrics.waiting);
+        if waiting.before >= limit {
+            return Err(CallError::Overload(waiting.before));
+        }
+        match tokio::time::timeout(wall, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(CallError::Overload(waiting.before + 1)),
+        }
+    }
+}
+
+/// Counts a waiting call, also when its caller gives up.
+struct Waiting<'a> {
+    here: &'a AtomicUsize,
+    all: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(here: &'a AtomicUsize, all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self { here, all, before: here.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.here.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<B: Bindings> Shared<B> {
+    async fn run<R, F>(self: Arc<Self>, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<State>, &'a B::Instance) -> BoxFuture<'a, Answer<R>> + Send + 'static,
+    {
+        let plugin = Arc::clone(&self.plugin);
+        let start = Instant::now();
+        let mut seat = self.take().unwrap_or_else(|| self.seat());
+        seat.store.data_mut().deadline = start + wall;
+        let budget = self.engine.budget(&mut seat.store, plugin.limits.cpu_per_call);
+        // On expiry the future is dropped, and with it the instance and all that it waits for.
+        let work = async {
+            if seat.instance.is_none() {
+                let begun = Instant::now();
+                match self.bindings.instantiate(&mut seat.store).await {
+                    Ok(instance) => seat.instance = Some(instance),
+                    Err(error) => return (Err(error), None),
+                }
+                plugin.metrics.instantiated(begun.elapsed());
+            }
+            let Seat { store, instance: Some(instance), .. } = &mut seat else {
+                return (Err(wasmtime::format_err!("the instance was lost")), None);
+            };
+            let answer = body(store, instance).await;
+            (answer, Some(seat))
+        };
+        let ended = budget.count(tokio::time::timeout(wall, work)).await;
+        let (result, seat) = match ended {
+            Ok((Ok(Ok(value)), seat)) => (Ok(value), seat),
+            Ok((Ok(Err(fault)), seat)) => {
+                (Err(CallError::Guest(Fault { text: clean(fault.text, 8 << 10), ..fault })), seat)
+            }
+            // A trap leaves memory in an unknown state: the instance ends here.
+            Ok((Err(error), _)) => (Err(self.trapped(&error)), None),
+            Err(_) => (Err(CallError::WallTimeout(wall)), None),
+        };
+        if let Some(seat) = seat {
+            self.keep(seat);
+        }
+        let outcome = result.as_ref().err().map_or("ok", CallError::outcome);
+        plugin.metrics.call(func, outcome, start.elapsed(), budget.spent());
+        result
+    }
+
+    fn seat(&self) -> Seat<B::Instance> {
+        let mut store = Store::new(self.engine.wasmtime(), State::new(Arc::clone(&self.plugin)));
+        store.limiter(|state| &mut state.bounds);
+        store.set_hostcall_fuel(self.plugin.limits.host_copy);
+        let calls_left = match self.plugin.limits.instances {
+            Instances::PerCall => 1,
+            Instances::Warm { max_calls, .. } => max_calls.get(),
+        };
+        Seat { store, instance: None, calls_left }
+    }
+
+    fn trapped(&self, error: &wasmtime::Error) -> CallError {
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+            return CallError::CpuTimeout(self.plugin.limits.cpu_per_call);
+        }
+        // The chain says what, the backtrace where: both are for whoever wrote the plugin.
+        let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
+        CallError::Trap(clean(chain.join(": "), 4 << 10))
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Vec<Seat<B::Instance>>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Seat<B::Instance>> {
+        let seat = self.pool().pop()?;
+        self.plugin.metrics.warm.fetch_sub(1, Ordering::Relaxed);
+        Some(seat)
+    }
+
+    fn keep(&self, mut seat: Seat<B::Instance>) {
+        let Instances::Warm { warm, .. } = self.plugin.limits.instances else { return };
+        seat.calls_left = seat.calls_left.saturating_sub(1);
+        // What one call was given must not be reachable from the next.
+        if seat.calls_left == 0 || seat.store.data_mut().holds_handles() {
+            return;
+        }
+        let mut pool = self.pool();
+        if pool.len() < warm.get() {
+            pool.push(seat);
+            self.plugin.metrics.warm.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<B: Bindings> Drop for Shared<B> {
+    fn drop(&mut self) {
+        let kept = self.pool().len();
+        self.plugin.metrics.warm.fetch_sub(kept, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,153 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use witlet_core::desired;
+use witlet_core::ids::PodUid;
+use witlet_core::volumes::{driver, unescape};
+use witlet_ports::volume::{Found, Published, Volumes};
+use witlet_ports::{Class, Error, Result};
+
+use super::mixed_up;
+use crate::abi::Linked;
+use crate::capability::host_path;
+use crate::capability::volume_dir::VolumeDir;
+use crate::config::Kind;
+use crate::error::CallError;
+use crate::generation::Generation;
+use crate::supervisor::{PluginHost, Slot, Table};
+
+/// Before the name of a driver that a volume names itself (`csi.driver`, `flexVolume.driver`), in the name of its directory.
+/// The directories of real CSI drivers look different inside, so theirs is not used.
+const OWN: &str = "witlet.dev/";
+
+/// Who serves a volume, and the driver's name on disk.
+fn serving(table: &Table, volume: &Volume) -> Option<(Arc<Slot>, String)> {
+    let named = [volume.csi.as_ref().map(|c| &c.driver), volume.flex_volume.as_ref().map(|f| &f.driver)];
+    for name in named.into_iter().flatten() {
+        if let Some(slot) = table.drivers.get(name) {
+            return Some((Arc::clone(slot), format!("{OWN}{name}")));
+        }
+    }
+    let driver = driver(volume)?;
+    table.drivers.get(&driver).map(|slot| (Arc::clone(slot), driver))
+}
+
+fn unmatched() -> Error {
+    Error::terminal("no volume plugin matched")
+}
+
+#[async_trait]
+impl Volumes for PluginHost {
+    async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published> {
+        let (slot, driver) = serving(&self.table.load(), volume).ok_or_else(unmatched)?;
+        let uid = desired::uid(pod);
+        let dir = VolumeDir::new(&self.deps().root_dir, &uid, &driver, &volume.name, Some(Arc::clone(pod)));
+        let dir = dir.map_err(Error::terminal)?;
+        let json = serde_json::to_string(volume).map_err(|e| Error::terminal(e.to_string()))?;
+        let (generation, result) = slot
+            .call(|generation| {
+                let (json, dir) = (json.clone(), dir.clone());
+                async move {
+                    match &generation.linked {
+                        Linked::Volume(driver) => driver.publish(pod, json, dir).await.map(Some),
+                        _ => Ok(None),
+                    }
+                }
+            })
+            .await;
+        let placed = result.map_err(|e| e.into_port(&slot.name, "publish"))?.ok_or_else(|| mixed_up(Kind::Volume))?;
+        let host_path = match placed.host_path {
+            None => dir.path().to_owned(),
+            Some(path) => {
+                let nonsense = |text| CallError::Nonsense(text).into_port(&slot.name, "publish");
+                self.host_path(&generation, &dir, path).await.map_err(nonsense)?
+            }
+        };
+        Ok(Published { host_path, read_only: placed.read_only, follows_source: placed.follows_source })
+    }
+
+    async fn unpublish(&self, found: &Found) -> Result<()> {
+        let name = found.driver.strip_prefix(OWN).unwrap_or(&found.driver);
+        let slot = self.table.load().drivers.get(name).cloned().ok_or_else(unmatched)?;
+        let dir = VolumeDir::new(&self.deps().root_dir, &found.uid, &found.driver, &found.name, None);
+        let dir = dir.map_err(Error::terminal)?;
+        let (_, result) = slot
+            .call(|generation| {
+                let dir = dir.clone();
+                async move {
+                    match &generation.linked {
+                        Linked::Volume(driver) => driver.unpublish(dir).await.map(Some),
+                        _ => Ok(None),
+                    }
+                }
+            })
+            .await;
+        result.map_err(|e| e.into_port(&slot.name, "unpublish"))?.ok_or_else(|| mixed_up(Kind::Volume))
+    }
+
+    async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>> {
+        let pods = self.deps().root_dir.join("pods");
+        let uid = uid.cloned();
+        let walked = tokio::task::spawn_blocking(move || walk(&pods, uid)).await;
+        let walked = walked.map_err(|e| Error::new(Class::Bug, e.to_string()))?;
+        walked.map_err(|e| Error::retry(format!("volumes on disk: {e}")).with_source(e))
+    }
+}
+
+impl PluginHost {
+    /// A path that containers are to mount is within the volume's directory, or within what the operator granted.
+    async fn host_path(&self, generation: &Arc<Generation>, dir: &VolumeDir, path: String) -> std::result::Result<PathBuf, String> {
+        let plain = |p: &Path| p.components().all(|c| !matches!(c, std::path::Component::ParentDir));
+        if Path::new(&path).starts_with(dir.path()) && plain(Path::new(&path)) {
+            return Ok(path.into());
+        }
+        let Some(grant) = generation.plugin.grants.host_path.clone() else {
+            return Err(format!("the host path {path:?} is outside of the volume's directory, and host-path is not granted"));
+        };
+        let kept = self.deps().cache_dir.clone();
+        let allowed = tokio::task::spawn_blocking(move || host_path::allowed(&grant, &kept, &path)).await;
+        allowed.map_err(|e| e.to_string())?.map_err(|fault| fault.text)
+    }
+}
+
+/// `pods/<uid>/volumes/<driver>/<volume>`
+fn walk(pods: &Path, uid: Option<PodUid>) -> io::Result<Vec<Found>> {
+    let uids = match uid {
+        Some(uid) => vec![uid],
+        None => names(pods)?.iter().map(|name| PodUid::from(name.as_str())).collect(),
+    };
+    let mut found = Vec::new();
+    for uid in uids {
+        let volumes = pods.join(uid.as_str()).join("volumes");
+        for driver in names(&volumes)? {
+            for name in names(&volumes.join(&driver))? {
+                found.push(Found { uid: uid.clone(), driver: unescape(&driver), name });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The entries of a directory, sorted; none if there is no directory.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests;
