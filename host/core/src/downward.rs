@@ -46,14 +46,14 @@ pub fn field(pod: &Pod, path: &str) -> Result<String, String> {
                 .iter()
                 .flat_map(|s| s.host_ips.iter().flatten())
                 .map(|ip| ip.ip.as_str());
-            or_single(ips.collect(), status.and_then(|s| s.host_ip.as_deref()))
+            or_single(&ips.collect::<Vec<_>>(), status.and_then(|s| s.host_ip.as_deref()))
         }
         "status.podIPs" => {
             let ips = status
                 .iter()
                 .flat_map(|s| s.pod_ips.iter().flatten())
                 .map(|ip| ip.ip.as_str());
-            or_single(ips.collect(), status.and_then(|s| s.pod_ip.as_deref()))
+            or_single(&ips.collect::<Vec<_>>(), status.and_then(|s| s.pod_ip.as_deref()))
         }
         // The API takes these, the node never had values for them.
         "spec.restartPolicy" | "spec.schedulerName" | "status.phase" => {
@@ -63,7 +63,7 @@ pub fn field(pod: &Pod, path: &str) -> Result<String, String> {
     })
 }
 
-fn or_single(list: Vec<&str>, single: Option<&str>) -> String {
+fn or_single(list: &[&str], single: Option<&str>) -> String {
     if list.is_empty() {
         single.unwrap_or_default().to_owned()
     } else {

@@ -1,6 +1,6 @@
 //! What tests of configurations need around a pod.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -123,18 +123,6 @@ impl Quantity {
             format,
         }
     }
-
-    /// `ceil(self / divisor)`, or none for a divisor of zero.
-    pub fn divide_up(self, divisor: Self) -> Option<i128> {
-        (divisor.nanos != 0).then(|| {
-            let floor = self.nanos.div_euclid(divisor.nanos);
-            if self.nanos.rem_euclid(divisor.nanos) == 0 || divisor.nanos < 0 {
-                floor
-            } else {
-                floor.saturating_add(1)
-            }
-        })
-    }
 }
 
 fn round_up(nanos: i128, unit: i128) -> i128 {
@@ -288,7 +276,7 @@ fn scale(number: u128, ten: i64, sticky: bool) -> i128 {
         power(ten.unsigned_abs()).map_or(u128::MAX, |p| number.saturating_mul(p))
     } else {
         match power(ten.unsigned_abs()) {
-            Some(p) => number / p + u128::from(sticky || number % p != 0),
+            Some(p) => number / p + u128::from(sticky || !number.is_multiple_of(p)),
             None => 1,
         }
     };
