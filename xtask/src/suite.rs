@@ -22,8 +22,8 @@ pub(crate) fn test(root: &Path, filter: Option<&str>) -> Result<()> {
     }
     step("plugins");
     wasm::build_plugins(root)?;
-    step("node");
-    let programs = build::node(root, false)?;
+    step("node and tests");
+    let programs = build::everything(root)?;
 
     let mut closing = Vec::new();
     step("unit, property, golden, simulation and plugin tests");

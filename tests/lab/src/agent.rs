@@ -68,7 +68,7 @@ conf_dir = "{dir}/cni/net.d"
 healthz = "127.0.0.1:0"
 
 [plugin.network-cni]
-config = {{ bridge = "{bridge}", subnet = "{subnet}", bin_dirs = ["/usr/lib/cni"] }}
+config = {{ bridge = "{bridge}", subnet = "{subnet}", bin_dirs = ["/usr/lib/cni"], data_dir = "{dir}/ipam" }}
 
 {extra}"#,
             endpoint = names.runtime_endpoint(),
