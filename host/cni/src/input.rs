@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{CniError, NEWEST, VERSIONS, code};
 
 /// More configuration than that is a mistake.
-const MAX_STDIN: u64 = 1 << 20;
+const MAX_STDIN: u64 = 256 << 10;
 
 const SOCKET: &str = "/run/witlet/cni.sock";
 const STATE_DIR: &str = "/var/lib/witlet";
