@@ -21,3 +21,36 @@ pub fn get<T: DeserializeOwned>() -> Result<T> {
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|e| Error::Invalid(format!("the plugin's configuration: {e}")))
 }
+
+/// For `#[serde(with = "witlet_sdk::config::duration")]`: `250ms`, `10s`, `2m`, `1h`.
+pub mod duration {
+    use std::time::Duration;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{text:?}: write a duration as \"250ms\", \"10s\", \"2m\" or \"1h\""
+            ))
+        })
+    }
+
+    fn parse(text: &str) -> Option<Duration> {
+        let end = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at(end);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(millis)
+            .map(Duration::from_millis)
+    }
+}

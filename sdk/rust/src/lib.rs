@@ -34,6 +34,7 @@ pub mod log;
 pub mod log_sink;
 pub mod metric_sink;
 pub mod network;
+pub mod otlp;
 pub mod policy;
 pub mod probe;
 pub mod random;
