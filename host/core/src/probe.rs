@@ -54,7 +54,10 @@ pub struct Timing {
 impl Timing {
     pub fn of(probe: &Probe) -> Self {
         let number = |value: Option<i32>, default: u32| {
-            value.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default)
+            value
+                .and_then(|v| u32::try_from(v).ok())
+                .filter(|v| *v > 0)
+                .unwrap_or(default)
         };
         let seconds = |value, default| Duration::from_secs(number(value, default).into());
         Self {
@@ -69,7 +72,11 @@ impl Timing {
     /// The longest wait before the first try. After a restart of the agent the probes of all pods begin at once, so each
     /// takes a random part of its period; later there is no reason to wait.
     pub fn first_wait(&self, uptime: Duration) -> Duration {
-        if uptime < self.period { self.period } else { Duration::ZERO }
+        if uptime < self.period {
+            self.period
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -142,7 +149,15 @@ pub struct ProbeState {
 impl ProbeState {
     pub fn new(kind: Kind, container: &str, timing: Timing) -> Self {
         let container = container.to_owned();
-        Self { kind, container, timing, container_id: String::new(), on_hold: false, last: None, run: 0 }
+        Self {
+            kind,
+            container,
+            timing,
+            container_id: String::new(),
+            on_hold: false,
+            last: None,
+            run: 0,
+        }
     }
 
     pub fn container_id(&self) -> &str {
@@ -151,11 +166,15 @@ impl ProbeState {
 
     /// Rules 3 and 4, in their order.
     pub fn due(&mut self, facts: Facts<'_>) -> Decision {
-        let Some(status) = facts.status else { return Decision::just(Step::Wait) };
+        let Some(status) = facts.status else {
+            return Decision::just(Step::Wait);
+        };
         if is_terminal(status.phase.as_deref()) {
             return Decision::just(Step::Exit);
         }
-        let Some(container) = self.find(status) else { return Decision::just(Step::Wait) };
+        let Some(container) = self.find(status) else {
+            return Decision::just(Step::Wait);
+        };
         let id = container.container_id.as_deref().unwrap_or_default();
         let id = id.split_once("://").map_or(id, |(_, id)| id);
         if id.is_empty() {
@@ -177,17 +196,30 @@ impl ProbeState {
             }
         }
         if self.on_hold {
-            return Decision { publish, step: Step::Wait };
+            return Decision {
+                publish,
+                step: Step::Wait,
+            };
         }
         if running.is_none() {
             let step = if facts.restarts { Step::Wait } else { Step::Exit };
-            return Decision { publish: Some(self.publication(Some(false))), step };
+            return Decision {
+                publish: Some(self.publication(Some(false))),
+                step,
+            };
         }
         if facts.deleting && self.kind != Kind::Readiness {
             // It must end in peace.
-            return Decision { publish: Some(self.publication(Some(true))), step: Step::Exit };
+            return Decision {
+                publish: Some(self.publication(Some(true))),
+                step: Step::Exit,
+            };
         }
-        let step = if self.is_time(container, started_at, facts.now) { Step::Run } else { Step::Wait };
+        let step = if self.is_time(container, started_at, facts.now) {
+            Step::Run
+        } else {
+            Step::Wait
+        };
         Decision { publish, step }
     }
 
@@ -204,7 +236,11 @@ impl ProbeState {
             self.last = Some(result);
             self.run = 1;
         }
-        let threshold = if result { self.timing.success_threshold } else { self.timing.failure_threshold };
+        let threshold = if result {
+            self.timing.success_threshold
+        } else {
+            self.timing.failure_threshold
+        };
         if self.run < threshold {
             return None;
         }
@@ -232,7 +268,10 @@ impl ProbeState {
     }
 
     fn publication(&self, result: Option<bool>) -> Publication {
-        Publication { container_id: self.container_id.clone(), result }
+        Publication {
+            container_id: self.container_id.clone(),
+            result,
+        }
     }
 }
 

@@ -97,6 +97,26 @@ pub(super) fn is_changed(container: &Container, instance: &observed::Container) 
     made_from != container_hash(container)
 }
 
+/// A start whose answer was lost may have left an instance running behind the one that counts. Never two at once.
+pub(super) fn kill_stale(pass: &mut Pass<'_>) {
+    let mut kills = Vec::new();
+    for (kind, container) in desired::containers(&pass.spec) {
+        let older = pass.have.instances(&container.name).skip(1);
+        for instance in older.filter(|c| c.state == ContainerState::Running) {
+            let message = format!("Stopping container {}", container.name);
+            kills.push(teardown::kill_container(
+                pass,
+                kind,
+                &container,
+                instance,
+                message,
+                KillCause::Unknown,
+            ));
+        }
+    }
+    kills.into_iter().for_each(|kill| pass.push(kill));
+}
+
 /// Every one that never existed. None of them ever starts again.
 pub(super) fn start_ephemeral(pass: &mut Pass<'_>) {
     let new: Vec<Container> = pass

@@ -42,6 +42,7 @@ pub(super) fn run(pass: &mut Pass<'_>) {
         }
         return;
     }
+    containers::kill_stale(pass);
     for kill in decision.kill.drain(..).chain(regular.kill) {
         pass.push(kill);
     }

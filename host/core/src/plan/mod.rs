@@ -41,7 +41,7 @@ pub mod teardown;
 mod volumes;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use sandbox::{SandboxChange, sandbox_change};
 pub(crate) use stage::is_terminal;

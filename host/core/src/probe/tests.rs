@@ -10,12 +10,18 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn timing() -> Timing {
-    Timing::of(&Probe { failure_threshold: Some(2), success_threshold: Some(1), ..Probe::default() })
+    Timing::of(&Probe {
+        failure_threshold: Some(2),
+        success_threshold: Some(1),
+        ..Probe::default()
+    })
 }
 
 fn running(id: &str, since: i64, started: bool) -> PodStatus {
     let state = ContainerState {
-        running: Some(ContainerStateRunning { started_at: Some(Time(at(since))) }),
+        running: Some(ContainerStateRunning {
+            started_at: Some(Time(at(since))),
+        }),
         ..ContainerState::default()
     };
     status(id, state, started)
@@ -46,11 +52,20 @@ fn status(id: &str, state: ContainerState, started: bool) -> PodStatus {
 
 /// The agent started at second 0, and it is second 100 unless a test says otherwise.
 fn facts(status: &PodStatus) -> Facts<'_> {
-    Facts { now: at(100), agent_started: at(0), status: Some(status), deleting: false, restarts: true }
+    Facts {
+        now: at(100),
+        agent_started: at(0),
+        status: Some(status),
+        deleting: false,
+        restarts: true,
+    }
 }
 
 fn decision(publish: Option<(&str, Option<bool>)>, step: Step) -> Decision {
-    let publish = publish.map(|(id, result)| Publication { container_id: id.into(), result });
+    let publish = publish.map(|(id, result)| Publication {
+        container_id: id.into(),
+        result,
+    });
     Decision { publish, step }
 }
 
@@ -70,7 +85,11 @@ fn a_first_tick_publishes_the_initial_value_and_goes_on() {
     for (kind, started, initial, step) in cases {
         let mut state = ProbeState::new(kind, "c", timing());
         let pod = running("a", 50, started);
-        assert_eq!(state.due(facts(&pod)), decision(Some(("a", initial)), step), "{kind:?} {started}");
+        assert_eq!(
+            state.due(facts(&pod)),
+            decision(Some(("a", initial)), step),
+            "{kind:?} {started}"
+        );
         // Once.
         assert_eq!(state.due(facts(&pod)), decision(None, step), "{kind:?} {started}");
     }
@@ -81,11 +100,20 @@ fn nothing_to_probe() {
     for kind in KINDS {
         let mut state = ProbeState::new(kind, "c", timing());
         let none = PodStatus::default();
-        assert_eq!(state.due(Facts { status: None, ..facts(&none) }), decision(None, Step::Wait));
+        assert_eq!(
+            state.due(Facts {
+                status: None,
+                ..facts(&none)
+            }),
+            decision(None, Step::Wait)
+        );
         assert_eq!(state.due(facts(&none)), decision(None, Step::Wait));
         assert_eq!(state.due(facts(&running("", 50, true))), decision(None, Step::Wait));
         for phase in ["Failed", "Succeeded"] {
-            let over = PodStatus { phase: Some(phase.into()), ..running("a", 50, true) };
+            let over = PodStatus {
+                phase: Some(phase.into()),
+                ..running("a", 50, true)
+            };
             assert_eq!(state.due(facts(&over)), decision(None, Step::Exit));
         }
     }
@@ -97,7 +125,10 @@ fn a_container_that_does_not_run_fails_and_ends_the_worker_if_it_stays_so() {
         for (restarts, step) in [(true, Step::Wait), (false, Step::Exit)] {
             let mut state = ProbeState::new(kind, "c", timing());
             let pod = exited("a");
-            let tick = state.due(Facts { restarts, ..facts(&pod) });
+            let tick = state.due(Facts {
+                restarts,
+                ..facts(&pod)
+            });
             assert_eq!(tick, decision(Some(("a", Some(false))), step), "{kind:?}");
         }
     }
@@ -108,7 +139,10 @@ fn deletion_silences_liveness_and_startup_only() {
     for kind in KINDS {
         let mut state = ProbeState::new(kind, "c", timing());
         let pod = running("a", 50, true);
-        let tick = state.due(Facts { deleting: true, ..facts(&pod) });
+        let tick = state.due(Facts {
+            deleting: true,
+            ..facts(&pod)
+        });
         let expected = match kind {
             Kind::Readiness => decision(Some(("a", Some(false))), Step::Run),
             _ => decision(Some(("a", Some(true))), Step::Exit),
@@ -119,7 +153,10 @@ fn deletion_silences_liveness_and_startup_only() {
 
 #[test]
 fn the_initial_delay_counts_whole_seconds_of_the_container() {
-    let timing = Timing { initial_delay: Duration::from_secs(5), ..timing() };
+    let timing = Timing {
+        initial_delay: Duration::from_secs(5),
+        ..timing()
+    };
     let pod = running("a", 50, true);
     for (millis, step) in [(54_999, Step::Wait), (55_000, Step::Run)] {
         let mut state = ProbeState::new(Kind::Liveness, "c", timing);
@@ -138,7 +175,10 @@ fn a_restart_of_the_agent_resets_nothing() {
     }
     // One that had started stays so, one that had not is probed.
     let mut state = ProbeState::new(Kind::Startup, "c", timing());
-    assert_eq!(state.due(facts(&running("a", -11, true))), decision(Some(("a", Some(true))), Step::Wait));
+    assert_eq!(
+        state.due(facts(&running("a", -11, true))),
+        decision(Some(("a", Some(true))), Step::Wait)
+    );
     let mut state = ProbeState::new(Kind::Startup, "c", timing());
     assert_eq!(state.due(facts(&running("a", -11, false))), decision(None, Step::Run));
 }
@@ -146,24 +186,46 @@ fn a_restart_of_the_agent_resets_nothing() {
 #[test]
 fn results_count_when_they_repeat() {
     use Outcome::{Failure, Fault, Success};
-    let timing = Timing { success_threshold: 2, failure_threshold: 3, ..timing() };
+    let timing = Timing {
+        success_threshold: 2,
+        failure_threshold: 3,
+        ..timing()
+    };
     let cases: &[(Kind, &[(Outcome, Option<bool>)])] = &[
-        (Kind::Readiness, &[
-            (Failure, None),
-            (Failure, None),
-            (Success, None),
-            (Failure, None),
-            (Failure, None),
-            (Fault, None),
-            (Failure, Some(false)),
-            (Failure, Some(false)),
-            (Success, None),
-            (Success, Some(true)),
-            (Success, Some(true)),
-        ]),
-        (Kind::Liveness, &[(Success, None), (Success, Some(true)), (Failure, None), (Failure, None), (Failure, Some(false))]),
-        (Kind::Startup, &[(Failure, None), (Failure, None), (Failure, Some(false))]),
-        (Kind::Startup, &[(Failure, None), (Success, None), (Success, Some(true))]),
+        (
+            Kind::Readiness,
+            &[
+                (Failure, None),
+                (Failure, None),
+                (Success, None),
+                (Failure, None),
+                (Failure, None),
+                (Fault, None),
+                (Failure, Some(false)),
+                (Failure, Some(false)),
+                (Success, None),
+                (Success, Some(true)),
+                (Success, Some(true)),
+            ],
+        ),
+        (
+            Kind::Liveness,
+            &[
+                (Success, None),
+                (Success, Some(true)),
+                (Failure, None),
+                (Failure, None),
+                (Failure, Some(false)),
+            ],
+        ),
+        (
+            Kind::Startup,
+            &[(Failure, None), (Failure, None), (Failure, Some(false))],
+        ),
+        (
+            Kind::Startup,
+            &[(Failure, None), (Success, None), (Success, Some(true))],
+        ),
     ];
     for (kind, outcomes) in cases {
         let mut state = ProbeState::new(*kind, "c", timing);
@@ -193,7 +255,11 @@ fn what_is_said_of_an_instance_for_good_holds_until_the_next() {
         assert_eq!(state.due(facts(&pod)), decision(None, step), "{kind:?} {outcome:?}");
         // A new container is probed anew, from its first result.
         let next = running("b", 60, started);
-        assert_eq!(state.due(facts(&next)), decision(Some(("b", kind.initial())), Step::Run), "{kind:?}");
+        assert_eq!(
+            state.due(facts(&next)),
+            decision(Some(("b", kind.initial())), Step::Run),
+            "{kind:?}"
+        );
         assert_eq!(state.record(Outcome::Failure), None);
     }
 }
@@ -203,12 +269,21 @@ fn a_worker_on_hold_does_not_look_at_how_its_container_ended() {
     let mut state = ProbeState::new(Kind::Liveness, "c", timing());
     state.due(facts(&running("a", 50, true)));
     while state.record(Outcome::Failure).is_none() {}
-    assert_eq!(state.due(Facts { restarts: false, ..facts(&exited("a")) }), decision(None, Step::Wait));
+    assert_eq!(
+        state.due(Facts {
+            restarts: false,
+            ..facts(&exited("a"))
+        }),
+        decision(None, Step::Wait)
+    );
 }
 
 #[test]
 fn only_a_young_agent_spreads_its_first_tries() {
-    let timing = Timing { period: Duration::from_secs(10), ..timing() };
+    let timing = Timing {
+        period: Duration::from_secs(10),
+        ..timing()
+    };
     assert_eq!(timing.first_wait(Duration::from_secs(9)), Duration::from_secs(10));
     assert_eq!(timing.first_wait(Duration::from_secs(10)), Duration::ZERO);
 }

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Facts, whole_seconds};
 use crate::desired::ContainerKind;
 use crate::observed::{self, ContainerState as Observed};
-use crate::plan::ProbeResults;
+use crate::plan::{ProbeResults, Stage};
 use crate::restart;
 
 /// 128 + SIGKILL: nobody knows how it ended.
@@ -66,18 +66,19 @@ struct One<'a> {
 impl One<'_> {
     fn derive(&self, has_init: bool) -> ContainerStatus {
         let mut status = self.expected(has_init);
-        let instances: Vec<_> = self.facts.have.instances(&self.container.name).take(2).collect();
-        match instances.as_slice() {
-            [] => self.missing(&mut status),
-            [latest, rest @ ..] => {
+        let mut instances = self.facts.have.instances(&self.container.name);
+        let latest = instances.next();
+        match latest {
+            None => self.missing(&mut status),
+            Some(latest) => {
                 status = self.seen(latest);
-                if let Some(previous) = rest.first() {
-                    status.last_state = Some(self.convert(previous));
+                if let Some(ended) = instances.find(|c| c.state == Observed::Exited) {
+                    status.last_state = Some(self.convert(ended));
                 }
             }
         }
-        self.failed_start(instances.first().copied(), &mut status);
-        self.probed(instances.first().copied(), &mut status);
+        self.failed_start(latest, &mut status);
+        self.probed(latest, &mut status);
         status
     }
 
@@ -225,6 +226,9 @@ impl One<'_> {
 
     /// Why its last start failed, as long as it is to start.
     fn failed_start(&self, latest: Option<&observed::Container>, status: &mut ContainerStatus) {
+        if self.facts.memory.stage >= Stage::Terminated {
+            return;
+        }
         let Some(error) = self.facts.memory.start_errors.get(&self.container.name) else {
             return;
         };

@@ -7,7 +7,7 @@ use super::Facts;
 use super::containers::{MESSAGE_TERMINATED, has_ended, terminated_unknown};
 use crate::desired;
 
-pub(super) fn terminate(facts: &Facts<'_>, status: &mut PodStatus) {
+pub(super) fn end_containers(facts: &Facts<'_>, status: &mut PodStatus) {
     let begun = has_initialized(facts, status);
     if begun {
         for container in status.container_statuses.iter_mut().flatten() {
@@ -23,7 +23,11 @@ pub(super) fn terminate(facts: &Facts<'_>, status: &mut PodStatus) {
     for container in init.iter_mut().take(tried + 1) {
         end(container);
     }
-    if !facts.want.is_static() && matches!(status.phase.as_deref(), None | Some("Pending" | "Running")) {
+}
+
+/// A pod that never came so far as to end by itself has failed.
+pub(super) fn end_pod(status: &mut PodStatus) {
+    if matches!(status.phase.as_deref(), None | Some("Pending" | "Running")) {
         status.phase = Some("Failed".into());
     }
 }

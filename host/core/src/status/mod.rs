@@ -22,7 +22,7 @@ mod pod_resources;
 mod tests;
 
 pub(crate) use containers::is_settled;
-pub use merge::{check_transition, is_owned_condition, merge_for_write, same};
+pub use merge::{IllegalTransition, check_transition, is_owned_condition, merge_for_write, same};
 
 pub const MESSAGE_REJECTED: &str = "Pod was rejected: ";
 
@@ -92,9 +92,13 @@ impl Facts<'_> {
         status.container_statuses = containers::derive(self, &regular, &self.old.container_statuses, has_init);
         status.ephemeral_container_statuses =
             containers::derive(self, &ephemeral, &self.old.ephemeral_container_statuses, has_init);
+        let last = self.memory.stage >= Stage::Terminated;
+        if last {
+            last::end_containers(self, &mut status);
+        }
         self.decide_phase(&mut status);
-        if self.memory.stage >= Stage::Terminated {
-            last::terminate(self, &mut status);
+        if last && !self.want.is_static() {
+            last::end_pod(&mut status);
         }
         containers::truncate_messages(&mut status);
         self.addresses(&mut status);
@@ -191,7 +195,7 @@ type Specs = Vec<(ContainerKind, Container)>;
 fn fail(status: &mut PodStatus, reason: &str, message: &str) {
     status.phase = Some("Failed".into());
     status.reason = Some(reason.to_owned());
-    status.message = Some(message.to_owned());
+    status.message = Some(message.to_owned()).filter(|m| !m.is_empty());
 }
 
 /// At most one address of each family, that of the node's first one before the other.

@@ -1,1 +1,5 @@
 #![allow(clippy::unwrap_used)]
+
+mod containers;
+mod merging;
+mod pods;

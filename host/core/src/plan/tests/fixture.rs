@@ -12,7 +12,6 @@ use crate::hash::{ANNOTATION_HASH, container_hash, format_hash};
 use crate::observed::{Container, ContainerState, ObservedPod, Sandbox, SandboxState};
 use crate::plan::{Plan, PodMemory, Rules, Volumes, plan};
 use crate::runtime::NamespaceMode;
-use crate::status::derive_status;
 
 pub(crate) const POD_IP: &str = "10.88.0.7";
 
@@ -48,7 +47,9 @@ pub(crate) fn pod(spec: Value) -> Pod {
 }
 
 fn merge(into: &mut Value, from: Value) {
-    let (Value::Object(into), Value::Object(from)) = (into, from) else { panic!("both are objects") };
+    let (Value::Object(into), Value::Object(from)) = (into, from) else {
+        panic!("both are objects")
+    };
     into.extend(from);
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn probe() -> Value {
     json!({ "tcpSocket": { "port": 80 } })
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Scene {
     pub want: DesiredPod,
     pub have: ObservedPod,
@@ -79,12 +80,36 @@ pub(crate) struct Scene {
     pub now: Timestamp,
 }
 
+/// Short: properties print the scene that breaks them.
+impl std::fmt::Debug for Scene {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let status = serde_json::to_string(&self.memory.status).unwrap();
+        let spec = serde_json::to_string(&self.want.pod).unwrap();
+        write!(
+            f,
+            "{}{spec}\n{:?} {status}\nplan: {:?}",
+            super::golden::render("", self),
+            self.memory,
+            self.plan()
+        )
+    }
+}
+
 impl Scene {
     /// Nothing was done yet.
     pub(crate) fn new(spec: Value) -> Self {
         let want = DesiredPod::new(Arc::new(pod(spec)), Source::Api);
-        let have = ObservedPod { at: Some(now()), ..ObservedPod::default() };
-        Self { want, have, memory: PodMemory::default(), rules: rules(), now: now() }
+        let have = ObservedPod {
+            at: Some(now()),
+            ..ObservedPod::default()
+        };
+        Self {
+            want,
+            have,
+            memory: PodMemory::default(),
+            rules: rules(),
+            now: now(),
+        }
     }
 
     /// Everything but sandbox and containers is there.
@@ -156,12 +181,13 @@ impl Scene {
 
     /// It exited so many seconds ago.
     pub(crate) fn exited(self, id: &str, name: &str, attempt: u32, code: i32, seconds: i64) -> Self {
-        self.instance(id, name, attempt, ContainerState::Exited).change(id, |c| {
-            c.exit_code = code;
-            c.reason = if code == 0 { "Completed" } else { "Error" }.into();
-            c.finished_at = Some(ago(seconds));
-            c.created_at = ago(seconds + 20);
-        })
+        self.instance(id, name, attempt, ContainerState::Exited)
+            .change(id, |c| {
+                c.exit_code = code;
+                c.reason = if code == 0 { "Completed" } else { "Error" }.into();
+                c.finished_at = Some(ago(seconds));
+                c.created_at = ago(seconds + 20);
+            })
     }
 
     pub(crate) fn change(mut self, id: &str, change: impl FnOnce(&mut Container)) -> Self {
@@ -198,12 +224,6 @@ impl Scene {
             user: None,
             stop_signal: None,
         }
-    }
-
-    /// The status as it was when all of this was seen first.
-    pub(crate) fn derived(mut self) -> Self {
-        self.memory.status = derive_status(&self.want, &self.have, &self.memory, &self.rules, self.now);
-        self
     }
 
     pub(crate) fn plan(&self) -> Plan {

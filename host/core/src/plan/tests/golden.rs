@@ -17,9 +17,8 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
     let probed = || json!({ "containers": [with(container("a"), json!({ "livenessProbe": probe() }))] });
     let policy = |policy: &str| json!({ "restartPolicy": policy, "containers": [container("a")] });
     let init = || json!({ "initContainers": [container("i"), container("j")], "containers": [container("a")] });
-    let init_never = || {
-        json!({ "restartPolicy": "Never", "initContainers": [container("i")], "containers": [container("a")] })
-    };
+    let init_never =
+        || json!({ "restartPolicy": "Never", "initContainers": [container("i")], "containers": [container("a")] });
     let side = || {
         let s = with(sidecar("s"), json!({ "startupProbe": probe() }));
         json!({ "initContainers": [s, container("i")], "containers": [container("a")] })
@@ -33,54 +32,108 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             "Its sandbox is there: all containers start, and before them the probes.",
             Scene::sandboxed(probed()).memory(|m| m.probing = false),
         ),
-        ("init-first", "The first of two init containers.", Scene::sandboxed(init())),
-        ("init-next", "It is done: the second.", Scene::sandboxed(init()).exited("c1", "i", 0, 0, 5)),
-        ("init-runs", "Regular containers wait.", Scene::sandboxed(init()).running("c1", "i", 0)),
-        ("init-done", "Both are done.", Scene::sandboxed(init()).exited("c1", "i", 0, 0, 9).exited("c2", "j", 0, 0, 5)),
+        (
+            "init-first",
+            "The first of two init containers.",
+            Scene::sandboxed(init()),
+        ),
+        (
+            "init-next",
+            "It is done: the second.",
+            Scene::sandboxed(init()).exited("c1", "i", 0, 0, 5),
+        ),
+        (
+            "init-runs",
+            "Regular containers wait.",
+            Scene::sandboxed(init()).running("c1", "i", 0),
+        ),
+        (
+            "init-done",
+            "Both are done.",
+            Scene::sandboxed(init())
+                .exited("c1", "i", 0, 0, 9)
+                .exited("c2", "j", 0, 0, 5),
+        ),
         (
             "init-lost",
             "They were removed from the runtime, but the pod runs: they do not run again.",
             Scene::sandboxed(init()).running("c3", "a", 0),
         ),
-        ("init-failed-never", "It failed, and nothing restarts.", Scene::sandboxed(init_never()).exited("c1", "i", 0, 1, 5)),
+        (
+            "init-failed-never",
+            "It failed, and nothing restarts.",
+            Scene::sandboxed(init_never()).exited("c1", "i", 0, 1, 5),
+        ),
         (
             "init-failed-again",
             "It failed twice: back-off.",
-            Scene::sandboxed(init()).exited("c1", "i", 1, 1, 5).memory(|m| crashed(m, "i", 10)),
+            Scene::sandboxed(init())
+                .exited("c1", "i", 1, 1, 5)
+                .memory(|m| crashed(m, "i", 10)),
         ),
-        ("sidecar-first", "A sidecar starts like an init container.", Scene::sandboxed(side())),
-        ("sidecar-waits", "Its startup probe has not succeeded yet.", Scene::sandboxed(side()).running("c1", "s", 0)),
+        (
+            "sidecar-first",
+            "A sidecar starts like an init container.",
+            Scene::sandboxed(side()),
+        ),
+        (
+            "sidecar-waits",
+            "Its startup probe has not succeeded yet.",
+            Scene::sandboxed(side()).running("c1", "s", 0),
+        ),
         (
             "sidecar-started",
             "It has: what comes after it starts.",
-            Scene::sandboxed(side()).running("c1", "s", 0).memory(|m| results(m, "s", "c1", |r| r.startup = Some(true))),
+            Scene::sandboxed(side())
+                .running("c1", "s", 0)
+                .memory(|m| results(m, "s", "c1", |r| r.startup = Some(true))),
         ),
         (
             "sidecar-startup-failed",
             "It has not, and will not.",
-            Scene::sandboxed(side()).running("c1", "s", 0).memory(|m| results(m, "s", "c1", |r| r.startup = Some(false))),
+            Scene::sandboxed(side())
+                .running("c1", "s", 0)
+                .memory(|m| results(m, "s", "c1", |r| r.startup = Some(false))),
         ),
         (
             "sidecar-exited",
             "It restarts beside a pod that runs.",
-            Scene::sandboxed(side()).exited("c1", "s", 0, 0, 5).running("c3", "a", 0),
+            Scene::sandboxed(side())
+                .exited("c1", "s", 0, 0, 5)
+                .running("c3", "a", 0),
         ),
-        ("agent-restarted", "Everything runs, and the agent knows nothing: it touches no container.", {
-            let mut scene = Scene::sandboxed(probed()).running("c1", "a", 0);
-            scene.memory = PodMemory::default();
-            scene
-        }),
-        ("settled", "Nothing to do.", Scene::sandboxed(two()).running("c1", "a", 0).running("c2", "b", 3)),
-        ("crashed-once", "The first restart comes at once.", Scene::sandboxed(one()).exited("c1", "a", 0, 1, 0)),
+        (
+            "agent-restarted",
+            "Everything runs, and the agent knows nothing: it touches no container.",
+            {
+                let mut scene = Scene::sandboxed(probed()).running("c1", "a", 0);
+                scene.memory = PodMemory::default();
+                scene
+            },
+        ),
+        (
+            "settled",
+            "Nothing to do.",
+            Scene::sandboxed(two()).running("c1", "a", 0).running("c2", "b", 3),
+        ),
+        (
+            "crashed-once",
+            "The first restart comes at once.",
+            Scene::sandboxed(one()).exited("c1", "a", 0, 1, 0),
+        ),
         (
             "crashed-again",
             "The next one waits.",
-            Scene::sandboxed(one()).exited("c2", "a", 1, 1, 3).memory(|m| crashed(m, "a", 80)),
+            Scene::sandboxed(one())
+                .exited("c2", "a", 1, 1, 3)
+                .memory(|m| crashed(m, "a", 80)),
         ),
         (
             "crashed-long-ago",
             "The wait is over.",
-            Scene::sandboxed(one()).exited("c2", "a", 1, 1, 80).memory(|m| crashed(m, "a", 80)),
+            Scene::sandboxed(one())
+                .exited("c2", "a", 1, 1, 80)
+                .memory(|m| crashed(m, "a", 80)),
         ),
         (
             "on-failure",
@@ -92,7 +145,9 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
         (
             "liveness-failed",
             "Killed and started, with the grace of the pod.",
-            Scene::sandboxed(probed()).running("c1", "a", 2).memory(|m| results(m, "a", "c1", |r| r.liveness = Some(false))),
+            Scene::sandboxed(probed())
+                .running("c1", "a", 2)
+                .memory(|m| results(m, "a", "c1", |r| r.liveness = Some(false))),
         ),
         (
             "liveness-failed-grace",
@@ -116,7 +171,9 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
         (
             "liveness-of-another",
             "A result that is about an instance which is gone.",
-            Scene::sandboxed(probed()).running("c2", "a", 1).memory(|m| results(m, "a", "c1", |r| r.liveness = Some(false))),
+            Scene::sandboxed(probed())
+                .running("c2", "a", 1)
+                .memory(|m| results(m, "a", "c1", |r| r.liveness = Some(false))),
         ),
         (
             "image-changed",
@@ -167,7 +224,9 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
         (
             "sandbox-died-never",
             "Nothing would start in a new one.",
-            Scene::prepared(policy("Never")).sandbox("s0", 0, SandboxState::NotReady).exited("c1", "a", 0, 137, 9),
+            Scene::prepared(policy("Never"))
+                .sandbox("s0", 0, SandboxState::NotReady)
+                .exited("c1", "a", 0, 137, 9),
         ),
         (
             "sandbox-new",
@@ -183,16 +242,16 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             "Two are one too many.",
             Scene::sandboxed(one()).sandbox("s1", 1, ready).running("c1", "a", 0),
         ),
+        ("sandbox-without-address", "Its network was never made.", {
+            let mut scene = Scene::sandboxed(one());
+            scene.have.sandboxes[0].ips.clear();
+            scene
+        }),
         (
-            "sandbox-without-address",
-            "Its network was never made.",
-            {
-                let mut scene = Scene::sandboxed(one());
-                scene.have.sandboxes[0].ips.clear();
-                scene
-            },
+            "succeeded",
+            "A pod that is done is torn down.",
+            Scene::sandboxed(policy("Never")).exited("c1", "a", 0, 0, 5),
         ),
-        ("succeeded", "A pod that is done is torn down.", Scene::sandboxed(policy("Never")).exited("c1", "a", 0, 0, 5)),
         (
             "network-not-ready",
             "No sandbox without a network.",
@@ -211,7 +270,10 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
         (
             "deleted",
             "Deleted while it runs, and while a failed step waits.",
-            Scene::sandboxed(one()).running("c1", "a", 0).memory(|m| m.retry_at = Some(ago(-7))).deleted(20),
+            Scene::sandboxed(one())
+                .running("c1", "a", 0)
+                .memory(|m| m.retry_at = Some(ago(-7)))
+                .deleted(20),
         ),
         (
             "deleted-sooner",
@@ -268,21 +330,31 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             "rejected",
             "The node refuses the pod.",
             Scene::new(one()).want(|want| {
-                want.rejected = Some(Rejection { reason: "OutOfpods".into(), message: "no room".into() });
+                want.rejected = Some(Rejection {
+                    reason: "OutOfpods".into(),
+                    message: "no room".into(),
+                });
             }),
         ),
         (
             "rejected-running",
             "It runs already, from before the agent restarted.",
             Scene::sandboxed(one()).running("c1", "a", 0).want(|want| {
-                want.rejected = Some(Rejection { reason: "OutOfpods".into(), message: "no room".into() });
+                want.rejected = Some(Rejection {
+                    reason: "OutOfpods".into(),
+                    message: "no room".into(),
+                });
             }),
         ),
         ("removed", "Its object is gone: it still gets its grace.", {
-            Scene::sandboxed(one()).running("c1", "a", 0).want(|want| want.removed = true)
+            Scene::sandboxed(one())
+                .running("c1", "a", 0)
+                .want(|want| want.removed = true)
         }),
         ("runtime-only", "The runtime has it and nobody wants it.", {
-            Scene::sandboxed(one()).running("c1", "a", 0).want(|want| want.source = Source::Runtime)
+            Scene::sandboxed(one())
+                .running("c1", "a", 0)
+                .want(|want| want.source = Source::Runtime)
         }),
         (
             "evicted",
@@ -329,21 +401,32 @@ fn without_network(mut scene: Scene) -> Scene {
 
 fn crashed(memory: &mut PodMemory, name: &str, delay_seconds: u32) {
     let spec: k8s_openapi::api::core::v1::Container = serde_json::from_value(container(name)).unwrap();
-    let entry = RestartBackoff { key: crash_loop_key(&spec), delay_seconds, updated: ago(200) };
+    let entry = RestartBackoff {
+        key: crash_loop_key(&spec),
+        delay_seconds,
+        updated: ago(200),
+    };
     memory.restarts.insert(name.into(), entry);
 }
 
 fn results(memory: &mut PodMemory, name: &str, id: &str, set: impl FnOnce(&mut ProbeResults)) {
-    let mut results = ProbeResults { container_id: id.into(), ..ProbeResults::default() };
+    let mut results = ProbeResults {
+        container_id: id.into(),
+        ..ProbeResults::default()
+    };
     set(&mut results);
     memory.probes.insert(name.into(), results);
 }
 
-fn render(title: &str, scene: &Scene) -> String {
+pub(super) fn render(title: &str, scene: &Scene) -> String {
     let mut text = format!("{title}\n\n");
     let spec = scene.want.pod.spec.as_ref().unwrap();
     let policy = spec.restart_policy.as_deref().unwrap();
-    let network = if spec.host_network == Some(true) { ", host network" } else { "" };
+    let network = if spec.host_network == Some(true) {
+        ", host network"
+    } else {
+        ""
+    };
     writeln!(text, "pod: restartPolicy {policy}{network}").unwrap();
     for (kind, container) in desired::containers(spec) {
         writeln!(text, "  {:<9} {}", format!("{kind:?}").to_lowercase(), container.name).unwrap();
@@ -351,11 +434,28 @@ fn render(title: &str, scene: &Scene) -> String {
     text.push_str("observed:\n");
     for s in &scene.have.sandboxes {
         let ips: Vec<_> = s.ips.iter().map(ToString::to_string).collect();
-        writeln!(text, "  sandbox   {} attempt {} {:?} {}", s.id, s.attempt, s.state, ips.join(" ")).unwrap();
+        writeln!(
+            text,
+            "  sandbox   {} attempt {} {:?} {}",
+            s.id,
+            s.attempt,
+            s.state,
+            ips.join(" ")
+        )
+        .unwrap();
     }
     for c in &scene.have.containers {
-        let exit = if c.state == ContainerState::Exited { format!(" {}", c.exit_code) } else { String::new() };
-        writeln!(text, "  container {} {} #{} {:?}{exit} in {}", c.id, c.name, c.attempt, c.state, c.sandbox_id).unwrap();
+        let exit = if c.state == ContainerState::Exited {
+            format!(" {}", c.exit_code)
+        } else {
+            String::new()
+        };
+        writeln!(
+            text,
+            "  container {} {} #{} {:?}{exit} in {}",
+            c.id, c.name, c.attempt, c.state, c.sandbox_id
+        )
+        .unwrap();
     }
     let plan = scene.plan();
     writeln!(text, "plan: {:?} -> {:?}", scene.memory.stage, plan.stage).unwrap();
@@ -402,9 +502,15 @@ fn plans_are_as_written_down() {
             wrong.push(format!("=== {name}, expected:\n{expected}\n=== is:\n{is}"));
         }
     }
-    assert!(wrong.is_empty(), "{}\nUPDATE_GOLDEN=1 takes the new plans over", wrong.join("\n"));
-    let mut files: Vec<_> =
-        std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(
+        wrong.is_empty(),
+        "{}\nUPDATE_GOLDEN=1 takes the new plans over",
+        wrong.join("\n")
+    );
+    let mut files: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     files.sort();
     names.sort();
     assert_eq!(files, names, "a file without its scenario");

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::fixture::Scene;
 use crate::desired;
 use crate::observed::{Container, ContainerState, Receipt, Sandbox, SandboxState};
-use crate::plan::{Action, Plan, Stage, StartError, Volumes};
+use crate::plan::{Action, Plan, ProbeResults, Stage, StartError, Volumes};
 use crate::runtime::NamespaceMode;
 use crate::status::derive_status;
 
@@ -30,10 +30,18 @@ const MAX_PLANS: usize = 2000;
 impl Node {
     pub(super) fn new(scene: Scene) -> Self {
         let (fates, failures) = (BTreeMap::new(), BTreeMap::new());
-        Self { scene, fates, failures, started: 0, phases: vec![], stages: vec![], ids: 0 }
+        Self {
+            scene,
+            fates,
+            failures,
+            started: 0,
+            phases: vec![],
+            stages: vec![],
+            ids: 0,
+        }
     }
 
-    /// One look and what follows from it. False if there was nothing to do.
+    /// One look and what follows from it. False if there was nothing to do, and nothing will be by itself.
     pub(super) fn pass(&mut self) -> bool {
         let plan = self.scene.plan();
         assert_eq!(plan, self.scene.plan(), "the same facts, the same plan");
@@ -46,11 +54,12 @@ impl Node {
         self.scene.memory.status = status;
         self.wait_for(&plan, settled);
         if settled {
-            return false;
+            return plan.wake_at.is_some();
         }
         for action in &plan.actions {
             assert!(
-                plan.stage == Stage::Sync || !matches!(action, Action::StartContainer { .. } | Action::CreateSandbox { .. }),
+                plan.stage == Stage::Sync
+                    || !matches!(action, Action::StartContainer { .. } | Action::CreateSandbox { .. }),
                 "{action:?} in {:?}",
                 plan.stage
             );
@@ -86,36 +95,40 @@ impl Node {
 
     /// What happens by itself: probes find something, containers exit.
     fn life_goes_on(&mut self) -> bool {
-        if self.scene.memory.retry_at.is_some() {
-            return true;
-        }
         let spec = self.scene.want.pod.spec.clone().unwrap();
         let mut happened = false;
-        let mut waits = false;
         for (_, container) in desired::containers(&spec) {
-            let Some(latest) = self.scene.have.latest(&container.name).cloned() else { continue };
+            let Some(latest) = self.scene.have.latest(&container.name).cloned() else {
+                continue;
+            };
             if latest.state != ContainerState::Running {
-                waits |= self.scene.memory.start_errors.contains_key(&container.name);
                 continue;
             }
             let results = self.scene.memory.probes.entry(container.name.clone()).or_default();
             if self.scene.memory.probing && (results.container_id != latest.id || results.startup.is_none()) {
-                results.container_id = latest.id.clone();
-                results.startup = Some(true);
-                results.readiness = Some(true);
+                *results = ProbeResults {
+                    container_id: latest.id.clone(),
+                    startup: Some(true),
+                    readiness: Some(true),
+                    liveness: None,
+                };
                 happened = true;
                 continue;
             }
             let init = spec.init_containers.iter().flatten().any(|c| c.name == container.name);
             let ends_well = init && !desired::is_sidecar(&container);
             let fates = self.fates.entry(container.name.clone()).or_default();
-            let code = if fates.is_empty() { ends_well.then_some(0) } else { Some(fates.remove(0)) };
+            let code = if fates.is_empty() {
+                ends_well.then_some(0)
+            } else {
+                Some(fates.remove(0))
+            };
             if let Some(code) = code {
                 self.exit(latest, code);
                 happened = true;
             }
         }
-        happened || (waits && self.scene.memory.stage == Stage::Sync)
+        happened
     }
 
     fn exit(&mut self, mut container: Container, code: i32) {
@@ -145,12 +158,17 @@ impl Node {
                 self.exit(found.expect("only what there is is killed"), 137);
             }
             Action::RemoveContainer { id, .. } => {
-                assert!(self.scene.have.containers.iter().any(|c| &c.id == id), "only what there is is removed");
+                assert!(
+                    self.scene.have.containers.iter().any(|c| &c.id == id),
+                    "only what there is is removed"
+                );
                 self.scene.have.apply(Receipt::ContainerRemoved(id.clone()));
             }
             Action::KillPod { .. } => self.kill_pod(),
             Action::CreateSandbox { attempt } => self.create_sandbox(*attempt),
-            Action::StartContainer { name, restart_count, .. } => return self.start(name, *restart_count),
+            Action::StartContainer {
+                name, restart_count, ..
+            } => return self.start(name, *restart_count),
         }
         true
     }
@@ -177,7 +195,11 @@ impl Node {
             state: SandboxState::Ready,
             created_at: self.scene.now,
             network: Some(if host { NamespaceMode::Node } else { NamespaceMode::Pod }),
-            ips: if host { vec![] } else { vec!["10.88.0.9".parse().unwrap()] },
+            ips: if host {
+                vec![]
+            } else {
+                vec!["10.88.0.9".parse().unwrap()]
+            },
         }));
     }
 
@@ -185,13 +207,19 @@ impl Node {
         let sandbox = self.scene.have.sandbox().expect("nothing starts without a sandbox");
         assert_eq!(sandbox.state, SandboxState::Ready);
         assert!(
-            self.scene.have.instances(name).all(|c| c.state != ContainerState::Running),
+            self.scene
+                .have
+                .instances(name)
+                .all(|c| c.state != ContainerState::Running),
             "never two instances of {name}"
         );
         let failures = self.failures.entry(name.to_owned()).or_default();
         if *failures > 0 {
             *failures -= 1;
-            let error = StartError { reason: "ErrImagePull".into(), message: "no".into() };
+            let error = StartError {
+                reason: "ErrImagePull".into(),
+                message: "no".into(),
+            };
             self.scene.memory.start_errors.insert(name.to_owned(), error);
             self.scene.memory.retry_at = Some(self.scene.now + SignedDuration::from_secs(10));
             return false;
