@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -70,7 +69,7 @@ impl Agent {
             runtime_name: version.name.clone(),
             node_name: config.node.node_name.clone(),
             node_ips: config.node.node_ips.clone(),
-            agent_started: Timestamp::now(),
+            agent_started: crate::clock::now(),
         }));
         info!(runtime = version.name, version = version.version, "the runtime answers");
 

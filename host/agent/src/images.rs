@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::info;
 use witlet_core::backoff::PullBackoff;
 use witlet_core::desired::{ContainerKind, key, uid};
@@ -159,14 +160,14 @@ impl Images {
     /// Until when the image may not be pulled for the pod, and why.
     fn blocked(&self, owner: &(PodUid, String)) -> Option<(Timestamp, String)> {
         let backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = backoff.table.blocked(&owner.0, &owner.1, Timestamp::now())?;
+        let until = backoff.table.blocked(&owner.0, &owner.1, crate::clock::now())?;
         Some((until, backoff.causes.get(owner).cloned().unwrap_or_default()))
     }
 
     /// Returns when the next pull is due.
     fn failed(&self, owner: &(PodUid, String), cause: String) -> Option<Timestamp> {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         backoff.table.failed(&owner.0, &owner.1, now);
         backoff.causes.insert(owner.clone(), cause);
         backoff.table.blocked(&owner.0, &owner.1, now)

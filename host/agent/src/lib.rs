@@ -16,6 +16,7 @@
 
 pub mod app;
 // pub mod cni;
+pub mod clock;
 pub mod context;
 pub mod http;
 pub mod images;

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +43,7 @@ impl RuntimeHealth {
     }
 
     fn errors(&self, pleg: Option<&str>) -> Vec<String> {
-        self.with(|(state, _)| state.errors(pleg, Timestamp::now()))
+        self.with(|(state, _)| state.errors(pleg, crate::clock::now()))
     }
 
     /// What `/healthz` says. A network that is not there yet is no fault of the agent.
@@ -103,10 +102,10 @@ impl RuntimeWatch {
             })
             .collect();
         let (changed, network) = self.health.with(|(state, last)| {
-            let before = state.errors(None, Timestamp::now());
-            state.observe(&conditions, Timestamp::now());
+            let before = state.errors(None, crate::clock::now());
+            state.observe(&conditions, crate::clock::now());
             *last = Some(status);
-            (before != state.errors(None, Timestamp::now()), state.network_error().map(str::to_owned))
+            (before != state.errors(None, crate::clock::now()), state.network_error().map(str::to_owned))
         });
         if changed {
             self.health.changed.notify_one();
@@ -161,7 +160,7 @@ impl NodeLoop {
         loop {
             let state = self.state().await;
             let previous = self.context.ports.nodes.current();
-            let node = build_node(&self.options.facts, &self.options.config, &state, previous.as_deref(), Timestamp::now());
+            let node = build_node(&self.options.facts, &self.options.config, &state, previous.as_deref(), crate::clock::now());
             match self.context.ports.nodes.register(&node).await {
                 Ok(()) => {
                     info!(node = self.options.config.name, "node registered");
@@ -198,7 +197,7 @@ impl NodeLoop {
     async fn report_once(&self, node: &Node, written: &mut Option<(NodeStatus, tokio::time::Instant)>) {
         let state = self.state().await;
         let previous = node.status.as_ref();
-        let status = build_status(&self.options.facts, &self.options.config, &state, previous, Timestamp::now());
+        let status = build_status(&self.options.facts, &self.options.config, &state, previous, crate::clock::now());
         let due = written
             .as_ref()
             .is_none_or(|(last, at)| at.elapsed() >= REPORT || without_heartbeat(last) != without_heartbeat(&status));
@@ -230,7 +229,7 @@ impl NodeLoop {
         let pleg = match self.pleg.last_list() {
             None => Some("pleg has yet to be successful".to_owned()),
             Some(at) => {
-                let age = crate::context::until(Timestamp::now(), at);
+                let age = crate::context::until(crate::clock::now(), at);
                 let seconds = age.as_secs();
                 let threshold = witlet_core::backoff::go_duration(PLEG_STALE.as_secs());
                 (age > PLEG_STALE).then(|| {

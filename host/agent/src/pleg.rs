@@ -174,7 +174,7 @@ impl Pleg {
     }
 
     async fn relist(&self) -> Result<()> {
-        let at = Timestamp::now();
+        let at = crate::clock::now();
         let (sandboxes, containers) =
             futures::try_join!(self.runtime.sandboxes(None), self.runtime.containers(None))?;
         let mut now: BTreeMap<PodUid, Listed> = BTreeMap::new();

@@ -56,7 +56,7 @@ struct View {
 
 impl ProbeRunner {
     pub fn new(port: Arc<dyn Probes>, events: Arc<dyn Events>, nudges: Arc<Nudges>, metrics: Arc<Metrics>) -> Self {
-        Self { port, events, nudges, metrics, pods: Arc::default(), started: Timestamp::now() }
+        Self { port, events, nudges, metrics, pods: Arc::default(), started: crate::clock::now() }
     }
 
     /// Starts a task for each probe of the pod. No effect on those that run.
@@ -180,7 +180,7 @@ impl Task {
     }
 
     async fn run(mut self) {
-        let uptime = until(Timestamp::now(), self.runner.started);
+        let uptime = until(crate::clock::now(), self.runner.started);
         let first = self.timing.first_wait(uptime);
         if !first.is_zero() && self.ran_before() {
             let wait = rand::rng().random_range(Duration::ZERO..first);
@@ -234,7 +234,7 @@ impl Task {
             None => false,
         };
         let facts = Facts {
-            now: Timestamp::now(),
+            now: crate::clock::now(),
             agent_started: self.runner.started,
             status: view.status.as_deref(),
             deleting: view.pod.metadata.deletion_timestamp.is_some(),

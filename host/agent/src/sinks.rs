@@ -38,7 +38,7 @@ pub async fn metrics(
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0);
+        let now = u64::try_from(crate::clock::now().as_nanosecond()).unwrap_or(0);
         // The next interval brings newer values: these are not worth sending twice.
         if let Err(error) = sink.push(now, &families()).await {
             warn!(%error, "a metric sink did not take the metrics");

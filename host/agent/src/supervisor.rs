@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -287,7 +286,7 @@ fn mark(pod: &Arc<Pod>, source: Source, before: Option<&Pod>) -> Arc<Pod> {
     let annotations = marked.metadata.annotations.get_or_insert_default();
     let source = if source == Source::Api { "api" } else { "file" };
     annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), source.into());
-    annotations.insert(ANNOTATION_CONFIG_SEEN.into(), seen.unwrap_or_else(|| format!("{:.9}", Timestamp::now())));
+    annotations.insert(ANNOTATION_CONFIG_SEEN.into(), seen.unwrap_or_else(|| format!("{:.9}", crate::clock::now())));
     Arc::new(marked)
 }
 

@@ -1,10 +1,11 @@
 //! Ending containers: event, preStop, StopContainer (the kubelet contract, pod section 7).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Container as ContainerSpec;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use witlet_core::desired::{ContainerKind, DesiredPod, containers};

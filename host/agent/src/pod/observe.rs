@@ -4,7 +4,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use futures::future::try_join_all;
-use jiff::Timestamp;
 use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, ContainerState, ObservedPod, Sandbox};
 use witlet_ports::Result;
@@ -21,7 +20,7 @@ const ANNOTATION_MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMess
 /// One list and one status call per sandbox and container. Exited containers do not change any more: those in `known` are
 /// taken from there.
 pub async fn inspect(runtime: &dyn Runtime, uid: &PodUid, known: &ObservedPod) -> Result<ObservedPod> {
-    let at = Timestamp::now();
+    let at = crate::clock::now();
     let (sandboxes, containers) = futures::try_join!(runtime.sandboxes(Some(uid)), runtime.containers(Some(uid)))?;
     let sandboxes = try_join_all(sandboxes.into_iter().map(|s| sandbox(runtime, s.id))).await?;
     let containers = try_join_all(containers.into_iter().map(|listed| async move {

@@ -104,7 +104,7 @@ pub async fn container(
         Err(failure) => {
             let error = Error::retry(format!("container {name}: {}: {}", failure.start.reason, failure.start.message));
             debug!(container = name, reason = failure.start.reason, message = failure.start.message, "start failed");
-            let retry_at = failure.retry_at.unwrap_or_else(|| later(Timestamp::now(), jittered(context.intervals.retry)));
+            let retry_at = failure.retry_at.unwrap_or_else(|| later(crate::clock::now(), jittered(context.intervals.retry)));
             Outcome {
                 receipts,
                 facts: vec![Fact::NotStarted(name.to_owned(), failure.start)],

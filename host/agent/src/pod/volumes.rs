@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use tracing::{debug, warn};
 use witlet_core::desired::DesiredPod;
@@ -30,7 +29,7 @@ pub async fn mount(context: &Context, want: &DesiredPod, failures: u32) -> Outco
     };
     let pause = RETRY_FIRST.saturating_mul(2u32.saturating_pow(failures.min(16))).min(RETRY_LONGEST);
     Outcome {
-        retry_at: Some(later(Timestamp::now(), pause)),
+        retry_at: Some(later(crate::clock::now(), pause)),
         facts: vec![Fact::Volumes(Volumes::Failed { message: first.message.clone() })],
         ..Outcome::failed(first)
     }
@@ -72,7 +71,7 @@ pub async fn unmount(context: &Context, uid: &PodUid) -> Outcome {
         Ok(()) => {
             Outcome { published: Some(BTreeMap::new()), ..Outcome::fact(Fact::Volumes(Volumes::Unmounted)) }
         }
-        Err(error) => Outcome { retry_at: Some(later(Timestamp::now(), RETRY_FIRST * 4)), ..Outcome::failed(error) },
+        Err(error) => Outcome { retry_at: Some(later(crate::clock::now(), RETRY_FIRST * 4)), ..Outcome::failed(error) },
     }
 }
 

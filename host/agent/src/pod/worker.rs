@@ -90,7 +90,7 @@ impl Worker {
     }
 
     async fn run_in_span(&mut self, mut want: DesiredPod) -> PodUid {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let mut state = State {
             memory: PodMemory { status: want.pod.status.clone().unwrap_or_default(), ..PodMemory::default() },
             have: ObservedPod::default(),
@@ -165,7 +165,7 @@ impl Worker {
 
     /// One plan, with the status that goes with it. True if there is nothing to do.
     fn next_plan(&self, want: &DesiredPod, state: &mut State) -> (Plan, bool) {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let rules = self.context.rules.borrow().clone();
         self.context.probes.results(&self.uid, &mut state.memory.probes);
         let plan = plan(want, &state.have, &state.memory, &rules, now);
@@ -234,7 +234,7 @@ impl Worker {
             debug!(%error, "action failed");
             // What the failed call did is unknown: look before the next plan.
             self.nudge.inspect();
-            let retry = outcome.retry_at.unwrap_or_else(|| later(Timestamp::now(), jittered(self.context.intervals.retry)));
+            let retry = outcome.retry_at.unwrap_or_else(|| later(crate::clock::now(), jittered(self.context.intervals.retry)));
             if !outcome.cancelled {
                 state.memory.retry_at = Some(state.memory.retry_at.map_or(retry, |at| at.min(retry)));
             }
@@ -258,7 +258,7 @@ impl Worker {
 
     /// Waits for something to do. All arms are cancel-safe: watch and notify keep what was not taken, sleeps hold nothing.
     async fn wait(&mut self, want: &mut DesiredPod, state: &mut State, wake_at: Option<Timestamp>) {
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let looking = self.nudge.runtime.load(Ordering::Acquire);
         let mut moment = wake_at.map_or(state.next_sync, |w| w.min(state.next_sync));
         if looking {
@@ -277,7 +277,7 @@ impl Worker {
             _ = self.rules.changed() => {}
             () = tokio::time::sleep(until(moment, now)) => {}
         }
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         if state.memory.retry_at.is_some_and(|at| at <= now) {
             state.memory.retry_at = None;
         }
@@ -311,6 +311,6 @@ impl Worker {
 /// Would the newest desired state end what is going on?
 fn must_yield(context: &Context, desired: &DesiredPod, state: &State) -> bool {
     let rules = context.rules.borrow().clone();
-    let next = plan(desired, &state.have, &state.memory, &rules, Timestamp::now());
+    let next = plan(desired, &state.have, &state.memory, &rules, crate::clock::now());
     next.stage > state.memory.stage || next.grace < state.memory.grace
 }
