@@ -142,6 +142,7 @@ fn decide(pass: &Pass<'_>, init: &[Container]) -> Decision {
     decision
 }
 
+#[derive(Clone, Copy)]
 struct Place {
     position: usize,
     last: bool,

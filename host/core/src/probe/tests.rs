@@ -191,7 +191,8 @@ fn results_count_when_they_repeat() {
         failure_threshold: 3,
         ..timing()
     };
-    let cases: &[(Kind, &[(Outcome, Option<bool>)])] = &[
+    type Case<'a> = (Kind, &'a [(Outcome, Option<bool>)]);
+    let cases: &[Case<'_>] = &[
         (
             Kind::Readiness,
             &[

@@ -58,12 +58,12 @@ pub(super) fn derive(facts: &Facts<'_>, status: &PodStatus) -> Vec<PodCondition>
         ("ContainersReady", containers_ready(facts, status)),
         ("PodScheduled", Verdict::yes()),
     ] {
-        all.push(condition(facts, kind, verdict));
+        all.push(condition(facts, kind, &verdict));
     }
     all
 }
 
-fn condition(facts: &Facts<'_>, kind: &str, verdict: Verdict) -> PodCondition {
+fn condition(facts: &Facts<'_>, kind: &str, verdict: &Verdict) -> PodCondition {
     let status = if verdict.holds { "True" } else { "False" };
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     PodCondition {
@@ -201,7 +201,7 @@ fn disruption(facts: &Facts<'_>, status: &PodStatus, all: &mut Vec<PodCondition>
     all.push(condition(
         facts,
         "DisruptionTarget",
-        Verdict {
+        &Verdict {
             holds: true,
             reason: "TerminationByKubelet",
             message,

@@ -1,7 +1,5 @@
 //! The statuses of a pod's containers (the kubelet contract, pod 8.2).
 
-use std::borrow::Cow;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -390,21 +388,18 @@ pub(super) fn truncate_messages(status: &mut PodStatus) {
     for container in lists.into_iter().flatten().flatten() {
         for state in [&mut container.state, &mut container.last_state].into_iter().flatten() {
             if let Some(message) = state.terminated.as_mut().and_then(|t| t.message.as_mut()) {
-                if let Cow::Owned(short) = truncated(message, limit) {
-                    *message = short;
-                }
+                truncate(message, limit);
             }
         }
     }
 }
 
-fn truncated(message: &str, limit: usize) -> Cow<'_, str> {
-    if message.len() <= limit {
-        return Cow::Borrowed(message);
+fn truncate(message: &mut String, limit: usize) {
+    if message.len() > limit {
+        let end = (0..=limit)
+            .rev()
+            .find(|end| message.is_char_boundary(*end))
+            .unwrap_or(0);
+        message.truncate(end);
     }
-    let end = (0..=limit)
-        .rev()
-        .find(|end| message.is_char_boundary(*end))
-        .unwrap_or(0);
-    Cow::Owned(message[..end].to_owned())
 }

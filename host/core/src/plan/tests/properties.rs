@@ -62,8 +62,12 @@ fn arbitrary_spec() -> impl Strategy<Value = Value> {
     })
 }
 
+type Fates = Vec<(&'static str, Vec<i32>)>;
+type Failures = Vec<(&'static str, u32)>;
+type Given = (Scene, Fates, Failures);
+
 /// A pod that a node starts with, with the exits and the failed starts that are to come.
-fn arbitrary_node() -> impl Strategy<Value = (Scene, Vec<(&'static str, Vec<i32>)>, Vec<(&'static str, u32)>)> {
+fn arbitrary_node() -> impl Strategy<Value = Given> {
     let name = || proptest::sample::select(NAMES.to_vec());
     let code = prop_oneof![Just(0), Just(1), Just(137)];
     let fates = vec((name(), vec(code, 0..4)), 0..5);
@@ -74,7 +78,7 @@ fn arbitrary_node() -> impl Strategy<Value = (Scene, Vec<(&'static str, Vec<i32>
     })
 }
 
-fn node((scene, fates, failures): (Scene, Vec<(&'static str, Vec<i32>)>, Vec<(&'static str, u32)>)) -> Node {
+fn node((scene, fates, failures): Given) -> Node {
     let mut node = Node::new(scene);
     node.fates = fates
         .into_iter()

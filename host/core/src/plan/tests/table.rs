@@ -20,23 +20,24 @@ fn order(grace: Option<i64>) -> KillRequest {
 
 #[test]
 fn the_grace_of_a_pod_only_shrinks() {
-    // spec, deletion, order, fixed before => now
-    let cases: &[(Option<i64>, Option<i64>, Option<i64>, Option<i64>, i64)] = &[
-        (Some(30), None, None, None, 30),
-        (Some(30), Some(60), None, None, 60),
-        (Some(30), Some(5), None, None, 5),
-        (Some(30), Some(0), None, None, 1),
-        (Some(30), None, Some(0), None, 1),
-        (Some(30), Some(20), Some(3), None, 3),
-        (Some(30), Some(3), Some(20), None, 3),
-        (Some(30), Some(20), None, Some(10), 10),
-        (Some(30), Some(5), None, Some(10), 5),
-        (Some(30), None, None, Some(10), 10),
-        (Some(0), None, None, None, 1),
-        (None, None, None, None, 1),
-        (Some(-4), Some(-9), None, None, 1),
+    // spec, deletion, order, fixed before; now
+    type Case = ([Option<i64>; 4], i64);
+    let cases: &[Case] = &[
+        ([Some(30), None, None, None], 30),
+        ([Some(30), Some(60), None, None], 60),
+        ([Some(30), Some(5), None, None], 5),
+        ([Some(30), Some(0), None, None], 1),
+        ([Some(30), None, Some(0), None], 1),
+        ([Some(30), Some(20), Some(3), None], 3),
+        ([Some(30), Some(3), Some(20), None], 3),
+        ([Some(30), Some(20), None, Some(10)], 10),
+        ([Some(30), Some(5), None, Some(10)], 5),
+        ([Some(30), None, None, Some(10)], 10),
+        ([Some(0), None, None, None], 1),
+        ([None, None, None, None], 1),
+        ([Some(-4), Some(-9), None, None], 1),
     ];
-    for (spec, deletion, kill, fixed, expected) in cases {
+    for ([spec, deletion, kill, fixed], expected) in cases {
         let scene = Scene::new(json!({ "containers": [container("a")] }))
             .pod(|pod| {
                 pod.spec.as_mut().unwrap().termination_grace_period_seconds = *spec;

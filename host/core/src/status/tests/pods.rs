@@ -38,7 +38,8 @@ fn pod(policy: &str, names: &[&str]) -> Value {
 #[test]
 fn phases_of_regular_containers() {
     // policy, codes with which the containers exited (none: runs), phase, phase when over, phase when over if static
-    let cases: &[(&str, &[Option<i32>], &str, &str, &str)] = &[
+    type Case<'a> = (&'a str, &'a [Option<i32>], &'a str, &'a str, &'a str);
+    let cases: &[Case<'_>] = &[
         ("Always", &[None, None], "Running", "Failed", "Running"),
         ("Always", &[None, Some(1)], "Running", "Failed", "Running"),
         ("Always", &[Some(0), Some(0)], "Running", "Succeeded", "Running"),
