@@ -1,68 +1,278 @@
-//! Reaching the API: the kubeconfig, and what its errors mean.
+//! The way to the API.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use witlet_ports::{Class, Error, Result};
+use arc_swap::ArcSwap;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Api;
+use kube::Resource;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tokio_util::sync::CancellationToken;
+use witlet_ports::Result;
 
-/// A request that takes longer is given up; watches are not requests in this sense.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::error::{self, Call};
+use crate::limit::Limiter;
+use crate::{EventRecorder, NodeApi, ObjectCache, PodWriter};
 
-/// A client with the identity of a kubeconfig. Nothing is sent yet: the API may come up later than the node.
-pub async fn connect(kubeconfig: &Path) -> Result<kube::Client> {
-    let shown = kubeconfig.display();
-    let text = std::fs::read_to_string(kubeconfig).map_err(|e| {
-        Error::terminal(format!("api.kubeconfig: cannot read {shown}: {e}; write the path of a kubeconfig that the agent may read"))
-            .with_source(e)
-    })?;
-    let invalid = |e: &dyn std::fmt::Display| {
-        Error::terminal(format!("api.kubeconfig: {shown} cannot be used: {e}; `kubectl --kubeconfig {shown} version` should work with it"))
-    };
-    let mut parsed = Kubeconfig::from_yaml(&text).map_err(|e| invalid(&e))?;
-    absolute_paths(&mut parsed, kubeconfig);
-    let mut config = kube::Config::from_custom_kubeconfig(parsed, &KubeConfigOptions::default())
-        .await
-        .map_err(|e| invalid(&e))?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    kube::Client::try_from(config).map_err(|e| invalid(&e))
+/// How the API is reached. The numbers are the kubelet's.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub kubeconfig: PathBuf,
+    pub node_name: String,
+    /// Requests a second, and how many may come at once.
+    pub qps: u32,
+    pub burst: u32,
+    pub event_qps: u32,
+    pub event_burst: u32,
+    /// A request without an answer fails after this long. Watches have a limit of their own.
+    pub request_timeout: Duration,
+    /// Of the lease; a renewal is worth nothing later.
+    pub heartbeat_timeout: Duration,
 }
 
-/// Paths in a kubeconfig are relative to it.
-fn absolute_paths(config: &mut Kubeconfig, file: &Path) {
-    let Some(dir) = file.parent() else { return };
-    let absolute = |path: &mut Option<String>| {
-        if let Some(p) = path.as_mut().filter(|p| Path::new(p.as_str()).is_relative()) {
-            *p = dir.join(&p).display().to_string();
+impl Config {
+    pub fn new(kubeconfig: impl Into<PathBuf>, node_name: impl Into<String>) -> Self {
+        Self {
+            kubeconfig: kubeconfig.into(),
+            node_name: node_name.into(),
+            qps: 50,
+            burst: 100,
+            event_qps: 50,
+            event_burst: 100,
+            request_timeout: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(10),
         }
-    };
-    for cluster in config.clusters.iter_mut().filter_map(|c| c.cluster.as_mut()) {
-        absolute(&mut cluster.certificate_authority);
-    }
-    for user in config.auth_infos.iter_mut().filter_map(|u| u.auth_info.as_mut()) {
-        absolute(&mut user.client_certificate);
-        absolute(&mut user.client_key);
-        absolute(&mut user.token_file);
     }
 }
 
-/// What an error of the client means to the agent.
-pub(crate) fn error(error: kube::Error) -> Error {
-    let (class, message) = match &error {
-        kube::Error::Api(status) => (class(status.code), status.message.clone()),
-        // The network, TLS or a broken answer: the API may be back in a moment.
-        other => (Class::Retry, other.to_string()),
-    };
-    Error::new(class, message).with_source(error)
+/// Why there is no way to the API. Each names the file and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot read kubeconfig {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("kubeconfig {path}: {message}")]
+    Invalid { path: PathBuf, message: String },
 }
 
-fn class(code: u16) -> Class {
-    match code {
-        404 => Class::NotFound,
-        409 => Class::Conflict,
-        401 | 403 => Class::Denied,
-        400 | 405..=408 | 410..=428 => Class::Terminal,
-        504 => Class::Timeout,
-        _ => Class::Retry,
+/// Cheap to clone. A connection is made with the first request, so that the API may come up after the node.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    kube: kube::Client,
+    /// Of its own, so that no long answer holds up a lease; replaced when it may be broken.
+    heartbeat: ArcSwap<kube::Client>,
+    rebuild: Option<kube::Config>,
+    config: Config,
+    limiter: Limiter,
+}
+
+impl Client {
+    /// Reads the kubeconfig. Does not talk to the API.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let path = config.kubeconfig.clone();
+        let invalid = |message: String| ConnectError::Invalid {
+            path: path.clone(),
+            message,
+        };
+        let file = Kubeconfig::read_from(&path).map_err(|error| match error {
+            KubeconfigError::ReadConfig(source, _) => ConnectError::Unreadable {
+                path: path.clone(),
+                source,
+            },
+            other => invalid(first_line(&other.to_string())),
+        })?;
+        if file.clusters.is_empty() && file.contexts.is_empty() {
+            return Err(invalid("it names no cluster and no context".into()));
+        }
+        let mut kube = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+            .await
+            .map_err(|e| invalid(explain(&e)))?;
+        // Every caller retries by what it wants; retries below would only hide how the API is.
+        kube.default_retry = false;
+        let build = |what: &kube::Config| {
+            kube::Client::try_from(what.clone())
+                .map_err(|e| invalid(format!("no client can be made of it: {}", chain(&e))))
+        };
+        let (main, heartbeat) = (build(&kube)?, build(&kube)?);
+        Ok(Self::from_parts(main, heartbeat, Some(kube), config))
+    }
+
+    /// Over a client that exists, for tests.
+    #[cfg(test)]
+    pub(crate) fn over(kube: kube::Client, node_name: &str) -> Self {
+        Self::from_parts(kube.clone(), kube, None, Config::new("/nowhere", node_name))
+    }
+
+    fn from_parts(main: kube::Client, heartbeat: kube::Client, rebuild: Option<kube::Config>, config: Config) -> Self {
+        let limiter = Limiter::new(config.qps, config.burst);
+        Self(Arc::new(Inner {
+            kube: main,
+            heartbeat: ArcSwap::from_pointee(heartbeat),
+            rebuild,
+            config,
+            limiter,
+        }))
+    }
+
+    pub fn node_name(&self) -> &str {
+        &self.0.config.node_name
+    }
+
+    /// Writes to pods.
+    pub fn pods(&self) -> PodWriter {
+        PodWriter::new(self.clone())
+    }
+
+    /// What pods refer to. Its watches end with the token.
+    pub fn objects(&self, shutdown: CancellationToken) -> ObjectCache {
+        ObjectCache::new(self.clone(), shutdown)
+    }
+
+    /// Starts the task that sends events.
+    pub fn events(&self, shutdown: CancellationToken) -> EventRecorder {
+        EventRecorder::start(self, shutdown)
+    }
+
+    /// Starts the watch of the node's own object.
+    pub fn nodes(&self, shutdown: CancellationToken) -> NodeApi {
+        NodeApi::start(self, shutdown)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn kube(&self) -> kube::Client {
+        self.0.kube.clone()
+    }
+
+    pub(crate) fn all<K: Resource>(&self) -> Api<K>
+    where
+        K::DynamicType: Default,
+    {
+        Api::all(self.kube())
+    }
+
+    pub(crate) fn namespaced<K: Resource<Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K>
+    where
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.kube(), namespace)
+    }
+
+    pub(crate) fn heartbeat(&self) -> kube::Client {
+        kube::Client::clone(&self.0.heartbeat.load())
+    }
+
+    /// Drops the connections of heartbeats: after two failures in a row they may be dead without knowing it.
+    pub(crate) fn renew_heartbeat(&self) {
+        let fresh = self
+            .0
+            .rebuild
+            .as_ref()
+            .and_then(|c| kube::Client::try_from(c.clone()).ok());
+        if let Some(fresh) = fresh {
+            self.0.heartbeat.store(Arc::new(fresh));
+        }
+    }
+
+    /// Makes a request within the rate and the time allowed. `call` says what it is, for messages.
+    pub(crate) async fn request<T>(&self, call: Call<'_>, request: impl Future<Output = kube::Result<T>>) -> Result<T> {
+        self.0.limiter.acquire().await;
+        error::bounded(call, self.0.config.request_timeout, request).await
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn explain(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::CurrentContextNotSet => "current-context is not set".into(),
+        KubeconfigError::LoadContext(name) => format!("there is no context {name:?}, which current-context names"),
+        KubeconfigError::LoadClusterOfContext(name) => format!("there is no cluster {name:?}, which the context names"),
+        other => first_line(&other.to_string()),
+    }
+}
+
+/// An error with everything below it, once each.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    async fn error_of(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(&path, text).unwrap();
+        let error = Client::connect(Config::new(&path, "n"))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        error.replace(path.to_str().unwrap(), "KC")
+    }
+
+    #[tokio::test]
+    async fn every_broken_kubeconfig_is_explained() {
+        let missing = Client::connect(Config::new("/no/such/kubeconfig", "n"))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            missing.starts_with("cannot read kubeconfig /no/such/kubeconfig: No such file"),
+            "{missing}"
+        );
+        let good = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {}}]\n";
+        for (text, part) in [
+            ("a: [", "kubeconfig KC: failed to parse"),
+            ("{}", "kubeconfig KC: "),
+            (
+                &good.replace("current-context: c\n", ""),
+                "kubeconfig KC: current-context is not set",
+            ),
+            (
+                &good.replace("current-context: c", "current-context: d"),
+                "there is no context \"d\"",
+            ),
+            (&good.replace("cluster: k,", "cluster: x,"), "there is no cluster \"x\""),
+            (
+                &good.replace("user: {}", "user: {client-certificate: /no/such, client-key: /no/such}"),
+                "/no/such",
+            ),
+        ] {
+            let error = error_of(text).await;
+            assert!(error.contains(part), "{text}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connecting_does_not_need_the_api() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kubeconfig");
+        let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {token: t}}]\n";
+        std::fs::write(&path, text).unwrap();
+        let client = Client::connect(Config::new(&path, "n")).await.unwrap();
+        assert_eq!(client.node_name(), "n");
     }
 }

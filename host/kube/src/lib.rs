@@ -1,16 +1,33 @@
-//! The Kubernetes API behind the agent's ports: the same for a cluster's API server and for the embedded one.
-//
-// NOTE, 12:50 (remove when done): the lead is writing client.rs (Client::connect), source.rs (watch_pods), pods.rs (ports::api::Pods)
-// and nodes.rs (ports::api::Nodes) right now. The kube helper writes static_files.rs (watch_static), objects.rs (ports::api::Objects,
-// incl. runtime_handler), tokens, and events.rs (ports::api::Events). Each `impl ... for` a struct of its own file that holds a kube::Client.
+//! The Kubernetes API over `kube`: pods to run, objects they refer to, what becomes of them, and the node itself. The same
+//! code talks to a cluster's API server and to the embedded one.
+//!
+//! | task | count | in | out |
+//! |---|---|---|---|
+//! | pod watch ([`source::watch_pods`]) | 1 | API watch | `watch` of the set |
+//! | static pods ([`source::watch_static`]) | 1 | inotify, timer | `watch` of the set |
+//! | node watch ([`NodeApi`]) | 1 | API watch | `watch` of the node |
+//! | object watch ([`ObjectCache`]) | 1 per referenced object, 1 for services, 1 for runtime classes | API watch | `watch` of the object |
+//! | event sender ([`EventRecorder`]) | 1 | bounded `mpsc` | API requests |
+//!
+//! All of them end with their cancellation token.
 
 mod client;
-mod diff;
+mod error;
+mod events;
+mod limit;
 mod nodes;
+mod objects;
+mod patch;
 mod pods;
-mod source;
+pub mod source;
+mod watching;
 
-pub use client::connect;
-pub use nodes::KubeNodes;
-pub use pods::KubePods;
-pub use source::watch_pods;
+#[cfg(test)]
+mod mock;
+
+pub use client::{Client, Config, ConnectError};
+pub use events::EventRecorder;
+pub use nodes::NodeApi;
+pub use objects::ObjectCache;
+pub use pods::PodWriter;
+pub use source::{watch_pods, watch_static};

@@ -1,182 +1,450 @@
-//! The node's own objects: the node and its lease.
+//! The node's own object and its lease (the kubelet contract, node C1, C3 and C4).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
-use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use kube::runtime::watcher::Event;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info, warn};
+use witlet_core::node::ANNOTATION_CONTROLLER_ATTACH;
 use witlet_ports::api::Nodes;
 use witlet_ports::{Class, Error, Result};
 
-use crate::client::error;
-use crate::diff::{MergeKeys, two_way};
+use crate::Client;
+use crate::error::{Call, already_exists, bounded};
+use crate::patch::{How, Merged, diff};
+use crate::watching::watch;
 
-const MERGED: MergeKeys = &[("conditions", "type")];
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
-/// Labels that an existing node is given again (the kubelet contract, node C1 rule 36).
-const DEFAULT_LABELS: [&str; 5] =
-    ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch"];
+const LEASE_TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(7);
 
-pub struct KubeNodes {
-    name: String,
-    nodes: Api<Node>,
-    leases: Api<Lease>,
-    current: Arc<ArcSwapOption<Node>>,
-    /// The lease as last written. Only the lease loop takes the lock.
+/// Lists of a node's status that merge. Addresses may repeat a type, so that they are sent as a whole.
+const MERGED: [Merged; 2] = [
+    Merged {
+        field: "conditions",
+        key: "type",
+        how: How::Elements,
+    },
+    Merged {
+        field: "addresses",
+        key: "type",
+        how: How::Whole,
+    },
+];
+
+/// What a status must not overwrite: others write it.
+const FOREIGN: [&str; 2] = ["volumesAttached", "config"];
+
+/// Labels that only the node knows, and that are put back when somebody takes them.
+const OWN_LABELS: [&str; 2] = ["kubernetes.io/os", "kubernetes.io/arch"];
+const DEFAULT_LABELS: [&str; 5] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
+
+#[derive(Clone)]
+pub struct NodeApi(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    current: watch::Sender<Option<Arc<Node>>>,
+    synced: watch::Receiver<bool>,
+    /// Of the node as it was registered.
+    labels: Mutex<BTreeMap<String, String>>,
     lease: Mutex<Option<Lease>>,
+    failures: AtomicU32,
 }
 
-impl KubeNodes {
-    /// Watches the node's object until shutdown.
-    pub fn start(client: kube::Client, name: &str, shutdown: CancellationToken) -> Self {
-        let nodes: Api<Node> = Api::all(client.clone());
-        let current: Arc<ArcSwapOption<Node>> = Arc::default();
-        tokio::spawn(watch(nodes.clone(), name.to_owned(), current.clone(), shutdown));
-        let leases = Api::namespaced(client, LEASE_NAMESPACE);
-        Self { name: name.to_owned(), nodes, leases, current, lease: Mutex::default() }
+impl NodeApi {
+    pub(crate) fn start(client: &Client, shutdown: CancellationToken) -> Self {
+        let (sync, synced) = watch::channel(false);
+        let inner = Arc::new(Inner {
+            client: client.clone(),
+            current: watch::Sender::new(None),
+            synced,
+            labels: Mutex::default(),
+            lease: Mutex::default(),
+            failures: AtomicU32::new(0),
+        });
+        let of_task = inner.clone();
+        let api = client.all::<Node>();
+        let name = client.node_name().to_owned();
+        tokio::spawn(async move {
+            let fields = format!("metadata.name={name}");
+            let mut listed = None;
+            watch("the node", api, Some(&fields), &shutdown, |events| {
+                for event in events {
+                    match event {
+                        Event::Init => listed = None,
+                        Event::InitApply(node) if is(&node, &name) => listed = Some(node),
+                        Event::InitDone => {
+                            match listed.take() {
+                                Some(node) => of_task.saw(node),
+                                None => of_task.gone(),
+                            }
+                            sync.send_replace(true);
+                        }
+                        Event::Apply(node) if is(&node, &name) => of_task.saw(node),
+                        Event::Delete(node) if is(&node, &name) => of_task.gone(),
+                        Event::InitApply(_) | Event::Apply(_) | Event::Delete(_) => {}
+                    }
+                }
+                true
+            })
+            .await;
+        });
+        Self(inner)
     }
 
-    /// An existing node keeps its taints, its provider, its pod network and all labels but the default ones.
-    async fn adopt(&self, wanted: &Node) -> Result<Node> {
-        let there = self.nodes.get(&self.name).await.map_err(error)?;
-        let mut patch = json!({});
-        for (key, value) in wanted.metadata.annotations.iter().flatten() {
-            if there.metadata.annotations.as_ref().and_then(|a| a.get(key)) != Some(value) {
-                patch["metadata"]["annotations"][key] = json!(value);
-            }
-        }
-        let labels = wanted.metadata.labels.iter().flatten().filter(|(key, _)| DEFAULT_LABELS.contains(&key.as_str()));
-        for (key, value) in labels {
-            if there.metadata.labels.as_ref().and_then(|l| l.get(key)) != Some(value) {
-                patch["metadata"]["labels"][key] = json!(value);
-            }
-        }
-        if patch == json!({}) {
-            return Ok(there);
-        }
-        self.nodes.patch(&self.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map_err(error)
+    /// True from when the API was asked about the node once, whether it exists or not.
+    pub fn synced(&self) -> watch::Receiver<bool> {
+        self.0.synced.clone()
     }
 
-    fn new_lease(&self) -> Option<Lease> {
-        let node = self.current.load_full()?;
-        let owner = OwnerReference {
+    /// The node object, whenever it changes.
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<Node>>> {
+        self.0.current.subscribe()
+    }
+
+    /// Registers until it succeeds, with growing pauses (C1 rule 35). `build` makes the object anew for each try. False if
+    /// the token ended it.
+    pub async fn register_until_done(&self, build: impl Fn() -> Node + Send, shutdown: &CancellationToken) -> bool {
+        let mut pause = FIRST_PAUSE;
+        let mut told = false;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return false,
+                () = tokio::time::sleep(pause) => {}
+            }
+            match self.register(&build()).await {
+                Ok(()) => return true,
+                Err(error) if !told => {
+                    warn!(%error, "the node cannot be registered yet");
+                    told = true;
+                }
+                Err(error) => debug!(%error, "the node still cannot be registered"),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn api(&self) -> Api<Node> {
+        self.0.client.all()
+    }
+
+    fn name(&self) -> &str {
+        self.0.client.node_name()
+    }
+
+    async fn patch(&self, subresource: Option<&str>, patch: &Value) -> Result<Node> {
+        let (api, params, patch) = (self.api(), PatchParams::default(), Patch::Strategic(patch));
+        let name = self.name();
+        match subresource {
+            Some(_) => {
+                let request = api.patch_status(name, &params, &patch);
+                self.0
+                    .client
+                    .request(Call::new("patch status of node", &name), request)
+                    .await
+            }
+            None => {
+                self.0
+                    .client
+                    .request(Call::new("patch node", &name), api.patch(name, &params, &patch))
+                    .await
+            }
+        }
+    }
+
+    /// Brings the object of an earlier life up to date. Its taints, its other labels and its spec are the cluster's.
+    async fn reconcile(&self, live: Node, wanted: &Node) -> Result<()> {
+        if let Some(patch) = adjustments(&live, wanted) {
+            info!(node = self.name(), "bringing the registered node up to date");
+            let node = self.patch(None, &patch).await?;
+            self.0.saw(node);
+        } else {
+            self.0.saw(live.clone());
+        }
+        let huge = wanted
+            .status
+            .as_ref()
+            .and_then(|s| s.capacity.as_ref())
+            .into_iter()
+            .flatten();
+        let huge: BTreeMap<_, _> = huge.filter(|(name, _)| name.starts_with("hugepages-")).collect();
+        let have = live.status.as_ref().and_then(|s| s.capacity.as_ref());
+        if huge
+            .iter()
+            .any(|(name, amount)| have.and_then(|h| h.get(*name)) != Some(*amount))
+        {
+            let node = self
+                .patch(
+                    Some("status"),
+                    &json!({"status": {"capacity": huge, "allocatable": huge}}),
+                )
+                .await?;
+            self.0.saw(node);
+        }
+        Ok(())
+    }
+
+    // === Lease ===
+
+    async fn try_lease(&self) -> Result<()> {
+        let api = Api::<Lease>::namespaced(self.0.client.heartbeat(), LEASE_NAMESPACE);
+        let known = self.0.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let name = self.name();
+        let limit = self.0.client.config().heartbeat_timeout;
+        let current = match known {
+            Some(lease) => Some(lease),
+            None => bounded(Call::new("get lease", &name), limit, api.get_opt(name)).await?,
+        };
+        let lease = match current {
+            Some(mut lease) => {
+                let spec = lease.spec.get_or_insert_default();
+                spec.holder_identity = Some(name.to_owned());
+                spec.lease_duration_seconds = Some(LEASE_SECONDS);
+                spec.renew_time = Some(MicroTime(Timestamp::now()));
+                if lease.metadata.owner_references.as_ref().is_none_or(Vec::is_empty) {
+                    lease.metadata.owner_references = self.owner().map(|owner| vec![owner]);
+                }
+                let params = PostParams::default();
+                bounded(
+                    Call::new("renew lease", &name),
+                    limit,
+                    api.replace(name, &params, &lease),
+                )
+                .await?
+            }
+            None => {
+                // Without an owner it would outlive the node.
+                let owner = self
+                    .owner()
+                    .ok_or_else(|| Error::retry("no lease before the node exists"))?;
+                let lease = Lease {
+                    metadata: ObjectMeta {
+                        name: Some(name.to_owned()),
+                        namespace: Some(LEASE_NAMESPACE.into()),
+                        owner_references: Some(vec![owner]),
+                        ..ObjectMeta::default()
+                    },
+                    spec: Some(LeaseSpec {
+                        holder_identity: Some(name.to_owned()),
+                        lease_duration_seconds: Some(LEASE_SECONDS),
+                        renew_time: Some(MicroTime(Timestamp::now())),
+                        ..LeaseSpec::default()
+                    }),
+                };
+                bounded(
+                    Call::new("create lease", &name),
+                    limit,
+                    api.create(&PostParams::default(), &lease),
+                )
+                .await?
+            }
+        };
+        *self.0.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+        Ok(())
+    }
+
+    fn owner(&self) -> Option<OwnerReference> {
+        let node = self.current()?;
+        Some(OwnerReference {
             api_version: "v1".into(),
             kind: "Node".into(),
-            name: self.name.clone(),
-            uid: node.metadata.uid.clone()?,
+            name: self.name().to_owned(),
+            uid: node.metadata.uid.clone().filter(|uid| !uid.is_empty())?,
             ..OwnerReference::default()
-        };
-        Some(Lease {
-            metadata: ObjectMeta {
-                name: Some(self.name.clone()),
-                namespace: Some(LEASE_NAMESPACE.into()),
-                owner_references: Some(vec![owner]),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                holder_identity: Some(self.name.clone()),
-                lease_duration_seconds: Some(LEASE_SECONDS),
-                ..LeaseSpec::default()
-            }),
         })
     }
 }
 
-async fn watch(nodes: Api<Node>, name: String, current: Arc<ArcSwapOption<Node>>, shutdown: CancellationToken) {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let events = watcher(nodes, config).default_backoff();
-    tokio::pin!(events);
-    let mut listed = false;
-    loop {
-        // Cancel-safe: a stream gives an event or stays as it was.
-        let event = tokio::select! {
-            () = shutdown.cancelled() => return,
-            event = events.next() => event,
+fn is(node: &Node, name: &str) -> bool {
+    node.metadata.name.as_deref() == Some(name)
+}
+
+impl Inner {
+    /// A word of the API about the node; an older one than is known (a watch lags behind our own writes) is passed over.
+    fn saw(&self, mut node: Node) {
+        node.metadata.managed_fields = None;
+        let version = |node: &Node| {
+            node.metadata
+                .resource_version
+                .as_deref()
+                .and_then(|v| v.parse::<u64>().ok())
         };
-        match event {
-            Some(Ok(Event::Init)) => listed = false,
-            Some(Ok(Event::Apply(mut node) | Event::InitApply(mut node))) => {
-                node.metadata.managed_fields = None;
-                listed = true;
-                current.store(Some(Arc::new(node)));
+        self.current.send_if_modified(|current| {
+            let known = current.as_ref().filter(|known| known.metadata.uid == node.metadata.uid);
+            match (known.and_then(|known| version(known)), version(&node)) {
+                (Some(known), Some(new)) if new <= known => false,
+                _ => {
+                    *current = Some(Arc::new(node));
+                    true
+                }
             }
-            Some(Ok(Event::Delete(_))) => current.store(None),
-            Some(Ok(Event::InitDone)) if !listed => current.store(None),
-            Some(Ok(Event::InitDone)) => {}
-            Some(Err(error)) => debug!(%error, "watching the node"),
-            None => return,
-        }
+        });
+    }
+
+    fn gone(&self) {
+        self.current.send_replace(None);
     }
 }
 
 #[async_trait]
-impl Nodes for KubeNodes {
+impl Nodes for NodeApi {
     fn current(&self) -> Option<Arc<Node>> {
-        self.current.load_full()
+        self.0.current.borrow().clone()
     }
 
     async fn register(&self, node: &Node) -> Result<()> {
-        let registered = match self.nodes.create(&PostParams::default(), node).await.map_err(error) {
-            Ok(created) => created,
-            Err(e) if matches!(e.class, Class::Conflict | Class::Denied) => self.adopt(node).await?,
-            Err(e) => return Err(e),
+        self.0
+            .labels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(node.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()));
+        let (api, name, params) = (self.api(), self.name(), PostParams::default());
+        let error = match self
+            .0
+            .client
+            .request(Call::new("register node", &name), api.create(&params, node))
+            .await
+        {
+            Ok(created) => {
+                info!(node = name, "the node is registered");
+                self.0.saw(created);
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        self.current.store(Some(Arc::new(registered)));
-        Ok(())
+        // A node may be allowed to look at its object and not to create it.
+        if !already_exists(&error) && error.class != Class::Denied {
+            return Err(error);
+        }
+        match self
+            .0
+            .client
+            .request(Call::new("get node", &name), api.get_opt(name))
+            .await?
+        {
+            Some(live) => self.reconcile(live, node).await,
+            None => Err(error),
+        }
     }
 
     async fn patch_status(&self, status: &NodeStatus) -> Result<()> {
-        let live = self.current.load_full().ok_or_else(|| Error::retry("the node's object is not known yet"))?;
-        let json = |status: &NodeStatus| serde_json::to_value(status).map_err(|e| Error::new(Class::Bug, e.to_string()));
-        let (before, after) = (json(&live.status.clone().unwrap_or_default())?, json(status)?);
-        let Some(mut patch) = two_way(&before, &after, MERGED) else { return Ok(()) };
-        // Addresses would be merged by their type, of which there may be two.
-        if let Some(Value::Array(addresses)) = patch.get_mut("addresses") {
-            addresses.push(json!({ "$patch": "replace" }));
+        let name = self.name();
+        let live = match self.current() {
+            Some(live) => live,
+            None => {
+                let live = self
+                    .0
+                    .client
+                    .request(Call::new("get node", &name), self.api().get_opt(name))
+                    .await?;
+                Arc::new(live.ok_or_else(|| Error::not_found(format!("nodes {name:?} not found")))?)
+            }
+        };
+        let before = live.status.clone().unwrap_or_default();
+        let mut patch = Map::new();
+        if let Some(mut changes) = diff(&before, status, &MERGED) {
+            changes.retain(|field, _| !FOREIGN.contains(&field.as_str()));
+            if !changes.is_empty() {
+                patch.insert("status".into(), Value::Object(changes));
+            }
         }
-        let patch = Patch::Strategic(json!({ "status": patch }));
-        let written = self.nodes.patch_status(&self.name, &PatchParams::default(), &patch).await.map_err(error)?;
-        self.current.store(Some(Arc::new(written)));
+        let labels = {
+            let wanted = self.0.labels.lock().unwrap_or_else(PoisonError::into_inner);
+            missing_labels(&live, &wanted, &OWN_LABELS)
+        };
+        if !labels.is_empty() {
+            patch.insert("metadata".into(), json!({"labels": labels}));
+        }
+        if patch.is_empty() {
+            return Ok(());
+        }
+        let node = self.patch(Some("status"), &Value::Object(patch)).await?;
+        self.0.saw(node);
         Ok(())
     }
 
+    /// Up to five tries. After two calls in a row without success the connection is made anew.
     async fn renew_lease(&self) -> Result<()> {
-        let now = MicroTime(Timestamp::now());
-        let mut known = self.lease.lock().await;
-        let mut lease = match known.take() {
-            Some(lease) => lease,
-            None => match self.leases.get_opt(&self.name).await.map_err(error)? {
-                Some(lease) => lease,
-                None => {
-                    let mut lease = self.new_lease().ok_or_else(|| Error::retry("the node is not registered yet"))?;
-                    lease.spec.get_or_insert_default().renew_time = Some(now);
-                    *known = Some(self.leases.create(&PostParams::default(), &lease).await.map_err(error)?);
+        let mut last = None;
+        for _ in 0..LEASE_TRIES {
+            match self.try_lease().await {
+                Ok(()) => {
+                    self.0.failures.store(0, Ordering::Relaxed);
                     return Ok(());
                 }
-            },
-        };
-        if lease.metadata.owner_references.as_ref().is_none_or(Vec::is_empty) {
-            lease.metadata.owner_references = self.new_lease().and_then(|l| l.metadata.owner_references);
+                // Somebody else wrote it: once more with what it is now.
+                Err(error) if matches!(error.class, Class::Conflict | Class::NotFound) => last = Some(error),
+                Err(error) => {
+                    last = Some(error);
+                    break;
+                }
+            }
         }
-        let spec = lease.spec.get_or_insert_default();
-        spec.holder_identity = Some(self.name.clone());
-        spec.lease_duration_seconds = Some(LEASE_SECONDS);
-        spec.renew_time = Some(now);
-        // On an error it is forgotten, and read again the next time.
-        *known = Some(self.leases.replace(&self.name, &PostParams::default(), &lease).await.map_err(error)?);
-        Ok(())
+        if self.0.failures.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            self.0.client.renew_heartbeat();
+        }
+        Err(last.unwrap_or_else(|| Error::retry("the lease was not renewed")))
     }
 }
+
+fn missing_labels(live: &Node, wanted: &BTreeMap<String, String>, names: &[&str]) -> BTreeMap<String, String> {
+    let have = live.metadata.labels.as_ref();
+    let differs = |name: &&str| {
+        wanted
+            .get(*name)
+            .is_some_and(|w| have.and_then(|h| h.get(*name)) != Some(w))
+    };
+    names
+        .iter()
+        .copied()
+        .filter(|n| differs(n))
+        .filter_map(|n| Some((n.to_owned(), wanted.get(n)?.clone())))
+        .collect()
+}
+
+/// What C1 rule 36 changes of an existing node's metadata.
+fn adjustments(live: &Node, wanted: &Node) -> Option<Value> {
+    let none = BTreeMap::new();
+    let labels = missing_labels(live, wanted.metadata.labels.as_ref().unwrap_or(&none), &DEFAULT_LABELS);
+    let attach = |node: &Node| {
+        node.metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(ANNOTATION_CONTROLLER_ATTACH).cloned())
+    };
+    let mut metadata = Map::new();
+    if !labels.is_empty() {
+        metadata.insert("labels".into(), json!(labels));
+    }
+    if attach(live) != attach(wanted) {
+        metadata.insert(
+            "annotations".into(),
+            json!({ANNOTATION_CONTROLLER_ATTACH: attach(wanted)}),
+        );
+    }
+    (!metadata.is_empty()).then(|| json!({"metadata": metadata}))
+}
+
+#[cfg(test)]
+mod tests;
