@@ -68,11 +68,7 @@ type Control = fn(&Pod) -> Option<Violation>;
 
 pub fn review(config: &Config, pod: &str) -> Result<Review> {
     let pod: Pod = serde_json::from_str(pod).map_err(|e| Error::Invalid(format!("the pod: {e}")))?;
-    if config
-        .exempt_namespaces
-        .iter()
-        .any(|namespace| *namespace == pod.metadata.namespace)
-    {
+    if config.exempt_namespaces.contains(&pod.metadata.namespace) {
         return Ok(Review::allow());
     }
     let mut review = match violations(config.level, &pod) {

@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    fn with_pod(spec: Value) -> Self {
+    fn with_pod(spec: &Value) -> Self {
         Self {
             pod: json!({ "spec": spec }),
             ..Self::new()

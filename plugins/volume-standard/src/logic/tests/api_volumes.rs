@@ -4,19 +4,19 @@ use super::*;
 
 const MODE: u32 = 0o644;
 
-fn config_map(extra: Value) -> Value {
+fn config_map(extra: &Value) -> Value {
     let mut source = json!({"name": "cm", "defaultMode": MODE});
     merge(&mut source, extra);
     json!({"configMap": source})
 }
 
-fn secret(extra: Value) -> Value {
+fn secret(extra: &Value) -> Value {
     let mut source = json!({"secretName": "s", "defaultMode": MODE});
     merge(&mut source, extra);
     json!({"secret": source})
 }
 
-fn merge(into: &mut Value, from: Value) {
+fn merge(into: &mut Value, from: &Value) {
     into.as_object_mut().unwrap().extend(from.as_object().unwrap().clone());
 }
 
@@ -24,7 +24,7 @@ fn merge(into: &mut Value, from: Value) {
 fn a_config_map_stands_on_disk() {
     let world = World::new();
     world.config_map(&json!({"data": {"a": "1"}, "binaryData": {"b": "AAEC"}}));
-    let published = world.publish(&config_map(json!({}))).unwrap();
+    let published = world.publish(&config_map(&json!({}))).unwrap();
     assert_eq!(
         published,
         Published {
@@ -46,7 +46,7 @@ fn a_config_map_stands_on_disk() {
 fn a_secret_stands_in_memory() {
     let world = World::new();
     world.secret(&json!({"data": {"key": "dmFsdWU="}}));
-    world.publish(&secret(json!({"defaultMode": 0o400}))).unwrap();
+    world.publish(&secret(&json!({"defaultMode": 0o400}))).unwrap();
     assert_eq!(world.dir.mounted().unwrap().as_deref(), Some("tmpfs"));
     assert_eq!(world.dir.content("key").unwrap(), "value");
     assert_eq!(world.dir.attributes("key"), Some((0o400, 0, 0)));
@@ -57,7 +57,7 @@ fn items_choose_keys_paths_and_modes() {
     let world = World::new();
     world.config_map(&json!({"data": {"a": "1", "b": "2"}}));
     let items = json!([{"key": "a", "path": "x/y/./z", "mode": 0o600}, {"key": "a", "path": "w"}]);
-    world.publish(&config_map(json!({"items": items}))).unwrap();
+    world.publish(&config_map(&json!({"items": items}))).unwrap();
     assert_eq!(world.root(), ["..data", "..v1", "w", "x"]);
     assert_eq!(world.dir.content("x/y/z").unwrap(), "1");
     assert_eq!(world.dir.attributes("x/y/z").unwrap().0, 0o600);
@@ -69,21 +69,21 @@ fn items_choose_keys_paths_and_modes() {
 fn what_is_missing() {
     let world = World::new();
     let items = json!([{"key": "no", "path": "x"}]);
-    assert_eq!(world.message(&config_map(json!({}))), "configmap \"cm\" not found");
-    assert_eq!(world.message(&secret(json!({}))), "secret \"s\" not found");
+    assert_eq!(world.message(&config_map(&json!({}))), "configmap \"cm\" not found");
+    assert_eq!(world.message(&secret(&json!({}))), "secret \"s\" not found");
     assert_eq!(world.dir.calls(), [""; 0], "nothing was touched");
 
     world.config_map(&json!({"data": {"a": "1"}}));
     world.secret(&json!({}));
     let config_map_message = "configmap references non-existent config key: no";
-    assert_eq!(world.message(&config_map(json!({"items": items}))), config_map_message);
+    assert_eq!(world.message(&config_map(&json!({"items": items}))), config_map_message);
     assert_eq!(
-        world.message(&secret(json!({"items": items}))),
+        world.message(&secret(&json!({"items": items}))),
         "references non-existent secret key: no"
     );
     let mode = json!({"defaultMode": null});
     assert_eq!(
-        world.message(&config_map(mode)),
+        world.message(&config_map(&mode)),
         "no defaultMode used, not even the default value for it"
     );
 }
@@ -91,18 +91,18 @@ fn what_is_missing() {
 #[test]
 fn what_is_optional_may_be_missing() {
     let world = World::new();
-    world.publish(&config_map(json!({"optional": true}))).unwrap();
+    world.publish(&config_map(&json!({"optional": true}))).unwrap();
     assert_eq!(world.root(), ["..data", "..v1"]);
     // It comes later.
     world.config_map(&json!({"data": {"a": "1"}}));
     let items = json!([{"key": "a", "path": "a"}, {"key": "no", "path": "b"}]);
     world
-        .publish(&config_map(json!({"optional": true, "items": items})))
+        .publish(&config_map(&json!({"optional": true, "items": items})))
         .unwrap();
     assert_eq!(world.root(), ["..data", "..v2", "a"]);
 
     world.objects.away.set(true);
-    let error = world.publish(&config_map(json!({"optional": true}))).unwrap_err();
+    let error = world.publish(&config_map(&json!({"optional": true}))).unwrap_err();
     assert_eq!(
         error,
         Error::Unavailable("the API is away".to_owned()),
@@ -114,10 +114,10 @@ fn what_is_optional_may_be_missing() {
 fn what_containers_have_outlives_the_object() {
     let world = World::new();
     world.config_map(&json!({"data": {"a": "1"}}));
-    world.publish(&config_map(json!({}))).unwrap();
+    world.publish(&config_map(&json!({}))).unwrap();
     world.objects.config_maps.borrow_mut().clear();
     world.dir.forget_calls();
-    assert!(world.publish(&config_map(json!({}))).unwrap_err().is_not_found());
+    assert!(world.publish(&config_map(&json!({}))).unwrap_err().is_not_found());
     assert_eq!(world.dir.calls(), [""; 0]);
     assert_eq!(world.dir.content("a").unwrap(), "1");
 }
@@ -127,21 +127,21 @@ fn a_failed_first_attempt_leaves_nothing() {
     let world = World::new();
     world.secret(&json!({"data": {"key": "dmFsdWU="}}));
     world.dir.fail_at("rename", Error::Failed("disk".to_owned()));
-    assert_eq!(world.message(&secret(json!({}))), "disk");
+    assert_eq!(world.message(&secret(&json!({}))), "disk");
     assert!(!world.dir.exists() && !world.dir.ready());
     assert_eq!(world.dir.mounted().unwrap(), None);
-    world.publish(&secret(json!({}))).unwrap();
+    world.publish(&secret(&json!({}))).unwrap();
 }
 
 #[test]
 fn a_failed_later_attempt_keeps_what_is_there() {
     let world = World::new();
     world.secret(&json!({"data": {"key": "dmFsdWU="}}));
-    world.publish(&secret(json!({}))).unwrap();
+    world.publish(&secret(&json!({}))).unwrap();
     world.secret(&json!({"data": {"key": "bmV3"}}));
     for (at, root) in [("write", 4), ("symlink", 4), ("rename", 4)] {
         world.dir.fail_at(at, Error::Failed("disk".to_owned()));
-        assert_eq!(world.message(&secret(json!({}))), "disk");
+        assert_eq!(world.message(&secret(&json!({}))), "disk");
         assert_eq!(world.dir.content("key").unwrap(), "value", "{at}");
         assert_eq!(
             world.root().len(),
@@ -150,15 +150,15 @@ fn a_failed_later_attempt_keeps_what_is_there() {
             world.root()
         );
     }
-    world.publish(&secret(json!({}))).unwrap();
+    world.publish(&secret(&json!({}))).unwrap();
     assert_eq!(world.dir.content("key").unwrap(), "new");
 }
 
 #[test]
 fn fs_group_may_read() {
-    let world = World::with_pod(json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
+    let world = World::with_pod(&json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
     world.secret(&json!({"data": {"key": "dmFsdWU="}}));
-    world.publish(&secret(json!({"defaultMode": 0o400}))).unwrap();
+    world.publish(&secret(&json!({"defaultMode": 0o400}))).unwrap();
     assert_eq!(world.dir.attributes("key"), Some((0o440, 0, 2000)));
 }
 
@@ -224,7 +224,7 @@ fn paths_stay_inside() {
         let world = World::new();
         world.config_map(&json!({"data": {"a": "1"}}));
         assert_eq!(
-            world.message(&config_map(json!({"items": [{"key": "a", "path": path}]}))),
+            world.message(&config_map(&json!({"items": [{"key": "a", "path": path}]}))),
             message
         );
         assert_eq!(world.dir.calls(), [""; 0]);
@@ -232,7 +232,7 @@ fn paths_stay_inside() {
     let world = World::new();
     world.config_map(&json!({"data": {"a": "1"}}));
     world
-        .publish(&config_map(json!({"items": [{"key": "a", "path": "d/..x"}]})))
+        .publish(&config_map(&json!({"items": [{"key": "a", "path": "d/..x"}]})))
         .unwrap();
     assert_eq!(world.dir.content("d/..x").unwrap(), "1");
 }
@@ -247,14 +247,14 @@ fn mounts_inside_get_their_mount_points() {
         {"name": "w", "mountPath": "/etc/app/x/y"},
         {"name": "w", "mountPath": "/etc/apple"},
     ]);
-    let world = World::with_pod(json!({"containers": [], "initContainers": [{"volumeMounts": mounts}]}));
+    let world = World::with_pod(&json!({"containers": [], "initContainers": [{"volumeMounts": mounts}]}));
     world.config_map(&json!({"data": {"a": "1"}}));
-    world.publish(&config_map(json!({}))).unwrap();
+    world.publish(&config_map(&json!({}))).unwrap();
     assert_eq!(world.root(), ["..data", "..v1", "a", "tls", "tls-2", "x"]);
     assert_eq!(world.dir.content("x/y").unwrap(), "<directory>");
     assert_eq!(world.dir.content("tls/deeper"), None);
     assert_eq!(world.dir.attributes("tls").unwrap().0, 0o755);
     world.dir.forget_calls();
-    world.publish(&config_map(json!({}))).unwrap();
+    world.publish(&config_map(&json!({}))).unwrap();
     assert_eq!(world.dir.calls(), [""; 0], "nothing changes the second time");
 }

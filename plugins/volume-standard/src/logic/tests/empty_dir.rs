@@ -38,7 +38,7 @@ fn memory_has_the_size_of_its_limit() {
 #[test]
 fn what_is_there_stays() {
     for volume in [json!({"emptyDir": {}}), memory("1Mi")] {
-        let world = World::with_pod(json!({"securityContext": {"fsGroup": 7}, "containers": []}));
+        let world = World::with_pod(&json!({"securityContext": {"fsGroup": 7}, "containers": []}));
         world.publish(&volume).unwrap();
         world.dir.write("data", b"x", 0o600).unwrap();
         world.dir.forget_calls();
@@ -73,7 +73,7 @@ fn a_lost_mount_is_made_again() {
 
 #[test]
 fn fs_group_owns_it_and_its_failure_is_ignored() {
-    let world = World::with_pod(json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
+    let world = World::with_pod(&json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
     world.publish(&json!({"emptyDir": {}})).unwrap();
     assert_eq!(
         world.dir.calls(),
@@ -81,7 +81,7 @@ fn fs_group_owns_it_and_its_failure_is_ignored() {
     );
     assert_eq!(world.dir.attributes("."), Some((0o2777, 0, 2000)));
 
-    let world = World::with_pod(json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
+    let world = World::with_pod(&json!({"securityContext": {"fsGroup": 2000}, "containers": []}));
     world.dir.fail_at("apply-fs-group", Error::Failed("no".to_owned()));
     world.publish(&json!({"emptyDir": {}})).unwrap();
     assert!(world.dir.ready());
@@ -91,7 +91,7 @@ fn fs_group_owns_it_and_its_failure_is_ignored() {
 fn huge_pages_have_the_size_that_containers_ask_for() {
     let pod = |sizes: &[&str]| {
         let requests: serde_json::Map<_, _> = sizes.iter().map(|s| (format!("hugepages-{s}"), json!("4Mi"))).collect();
-        World::with_pod(json!({"containers": [{"resources": {"requests": requests, "limits": requests}}]}))
+        World::with_pod(&json!({"containers": [{"resources": {"requests": requests, "limits": requests}}]}))
     };
     for (sizes, medium, expected) in [
         (&["2Mi"][..], "HugePages", Ok("hugetlbfs 2097152")),

@@ -76,7 +76,7 @@ fn tokens_are_private_where_the_pod_tells_whose_they_are() {
             (0o640, 9, 7),
         ),
     ] {
-        let world = World::with_pod(spec.clone());
+        let world = World::with_pod(&spec);
         world.publish(&projected(&json!([token()]))).unwrap();
         assert_eq!(world.dir.attributes("token"), Some(expected), "{spec}");
     }
