@@ -186,9 +186,13 @@ impl<B: Bindings> Shared<B> {
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             return CallError::CpuTimeout(self.plugin.limits.cpu_per_call);
         }
-        // The chain says what, the backtrace where: both are for whoever wrote the plugin.
+        // The chain says what happened, in lines of its own where: that is for whoever wrote the plugin.
         let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
-        CallError::Trap(clean(chain.join(": "), 4 << 10))
+        let (places, causes): (Vec<_>, Vec<_>) = chain.into_iter().partition(|text| text.contains("wasm backtrace:"));
+        for place in places {
+            tracing::debug!(plugin = %self.plugin.name, "{place}");
+        }
+        CallError::Trap(clean(causes.join(": "), 4 << 10))
     }
 
     fn pool(&self) -> MutexGuard<'_, Vec<Seat<B::Instance>>> {

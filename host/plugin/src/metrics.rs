@@ -75,11 +75,6 @@ impl PluginMetrics {
     pub(crate) fn swap(&self, outcome: &'static str) {
         *self.counts().swaps.entry(outcome).or_default() += 1;
     }
-
-    #[cfg(test)]
-    pub(crate) fn calls(&self, func: &'static str, outcome: &'static str) -> u64 {
-        self.counts().calls.get(&(func, outcome)).copied().unwrap_or_default()
-    }
 }
 
 /// Of the cache of compiled plugins.
