@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use witlet_core::config::NodeSettings;
+use witlet_core::desired;
 use witlet_core::plan::Rules;
 use witlet_ports::sink::Family;
 use witlet_ports::{Error, Result};
@@ -90,7 +92,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
 
         if let Some(cni) = config.cni {
-            serve_cni(&mut tasks, cni, &ports, &sources, &shutdown);
+            serve_cni(&mut tasks, &cni, &ports, &sources, &shutdown)?;
         }
         let runtime_watch = RuntimeWatch::new(ports.runtime.clone(), rules_out, config.intervals.runtime_status);
         let runtime_health = runtime_watch.health();
@@ -166,23 +168,26 @@ impl Agent {
 
 fn serve_cni(
     tasks: &mut JoinSet<()>,
-    config: cni::Config,
+    config: &cni::Config,
     ports: &Ports,
     sources: &Sources,
     shutdown: &CancellationToken,
-) {
+) -> Result<()> {
+    let server = cni::CniServer::bind(config)
+        .map_err(|e| Error::terminal(format!("network.socket: {e}; choose another path, or stop the agent that uses it")))?;
     let (api, files) = (sources.api.clone(), sources.files.clone());
-    let find: cni::FindPod = Arc::new(move |uid, _namespace, _name| {
-        let uid = uid.into();
-        let found = api.borrow().pods.get(&uid).cloned();
-        found.or_else(|| files.borrow().pods.get(&uid).cloned())
+    let find: cni::FindPod = Arc::new(move |uid, namespace, name| {
+        let sets = [api.borrow().clone(), files.borrow().clone()];
+        let is = |pod: &Pod| {
+            let key = desired::key(pod);
+            !desired::is_mirror(pod) && key.namespace == namespace && key.name == name
+        };
+        // A runtime may not say the UID; the name is then as good.
+        let by_name = || sets.iter().find_map(|set| set.pods.values().find(|pod| is(pod)).cloned());
+        sets.iter().find_map(|set| set.pods.get(&uid.into()).cloned()).or_else(by_name)
     });
-    let (network, shutdown) = (ports.network.clone(), shutdown.clone());
-    tasks.spawn(async move {
-        if let Err(error) = cni::serve(config, network, find, shutdown).await {
-            tracing::error!(%error, "the CNI socket cannot be served; no pod gets a network");
-        }
-    });
+    tasks.spawn(server.run(ports.network.clone(), find, shutdown.clone()));
+    Ok(())
 }
 
 async fn serve_health(

@@ -15,7 +15,7 @@
 //! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
 
 pub mod app;
-// pub mod cni;
+pub mod cni;
 pub mod clock;
 pub mod context;
 pub mod http;

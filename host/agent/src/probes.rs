@@ -126,12 +126,12 @@ impl ProbeRunner {
     }
 
     fn publish(&self, uid: &PodUid, container: &str, kind: Kind, publication: Publication) {
-        let id = publication.container_id.split_once("://").map_or(&*publication.container_id, |(_, id)| id);
+        let id = publication.container_id;
         let mut pods = self.lock();
         let Some(pod) = pods.get_mut(uid) else { return };
         let results = pod.results.entry(container.to_owned()).or_default();
         if results.container_id != id {
-            *results = ProbeResults { container_id: id.to_owned(), ..ProbeResults::default() };
+            *results = ProbeResults { container_id: id, ..ProbeResults::default() };
         }
         let slot = match kind {
             Kind::Startup => &mut results.startup,
@@ -222,7 +222,8 @@ impl Task {
         let lists = [&status.container_statuses, &status.init_container_statuses];
         let Some(own) = lists.into_iter().flatten().flatten().find(|s| s.name == self.container.name) else { return false };
         let running = own.state.as_ref().is_some_and(|s| s.running.is_some());
-        let fresh = own.container_id.as_deref().is_some_and(|id| id != self.state.container_id());
+        let id = own.container_id.as_deref().and_then(|id| id.split_once("://"));
+        let fresh = id.is_some_and(|(_, id)| id != self.state.container_id());
         let could_be_ready = self.kind == Kind::Readiness && own.started == Some(true) && !own.ready;
         running && (fresh || could_be_ready)
     }
@@ -262,7 +263,7 @@ impl Task {
             plugin: STANDARD.into(),
             pod: Arc::new(pod),
             container: self.container.clone(),
-            container_id: self.state.container_id().split_once("://").map_or("", |(_, id)| id).into(),
+            container_id: self.state.container_id().into(),
             params: self.params.clone(),
             timeout: self.timing.timeout,
         };

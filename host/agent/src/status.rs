@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use witlet_core::desired::{DesiredPod, Source, is_mirror, uid};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::{PodMemory, Stage};
-use witlet_core::status::{merge_for_write, same};
+use witlet_core::status::{check_transition, merge_for_write, same};
 use witlet_ports::api::Pods;
 use witlet_ports::source::PodSet;
 use witlet_ports::{Class, Error, Result};
@@ -171,7 +171,13 @@ impl StatusWriter {
         let target = if latest.is_static { self.mirror(&latest.key) } else { Some(uid.clone()) };
         let Some(target) = target else { return Ok(Written::Gone) };
         let Some(live) = self.pods.get(&latest.key, &target).await? else { return Ok(Written::Gone) };
-        let status = merge_for_write(&live.status.clone().unwrap_or_default(), &latest.status, latest.ended);
+        let before = live.status.clone().unwrap_or_default();
+        if let Err(illegal) = check_transition(&live.spec.clone().unwrap_or_default(), &before, &latest.status) {
+            // Whatever led to it, users must not see a container come back from the dead.
+            warn!(pod = %latest.key, error = %illegal, "a status is dropped");
+            return Ok(Written::Yes);
+        }
+        let status = merge_for_write(&before, &latest.status, latest.ended);
         match self.pods.patch_status(&live, &status).await {
             Err(e) if e.class == Class::NotFound => return Ok(Written::Gone),
             other => other?,

@@ -199,6 +199,8 @@ impl Supervisor {
             return None;
         }
         let node = self.context.ports.nodes.current()?;
+        // Before the node's own status is in the API, nobody could say what fits.
+        node.status.as_ref()?.allocatable.as_ref()?;
         let active: Vec<Arc<Pod>> = self
             .workers
             .values()

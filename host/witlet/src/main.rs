@@ -1,1 +1,95 @@
-fn main() {}
+//! witlet, the node agent: command line, configuration, and which adapter stands behind which port.
+
+mod config;
+mod files;
+mod machine;
+mod reload;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bad configuration or a machine that is not as it says (`EX_USAGE`).
+const EXIT_CONFIG: u8 = 64;
+
+mod builtin {
+    include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
+}
+
+#[derive(Parser)]
+#[command(name = "witlet", version, about = "A Kubernetes node agent, extended by WebAssembly components")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent.
+    Run {
+        /// The configuration; conf.d/*.toml and plugins.d/*.toml beside it are merged.
+        #[arg(long, default_value = "/etc/witlet/witlet.toml")]
+        config: PathBuf,
+    },
+    /// Compile a component from standard input to standard output. Used by the agent itself.
+    #[command(hide = true)]
+    Compile,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { config } => run(&config),
+        Command::Compile => match witlet_plugin_host::compile_stdin_to_stdout() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn run(path: &std::path::Path) -> ExitCode {
+    let config = match config::Config::load(path) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    if let Err(error) = init_log(&config.sections.log) {
+        eprintln!("log.level: {error}");
+        return ExitCode::from(EXIT_CONFIG);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start the tasks' threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run::run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(run::Failure::Start(error)) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(run::Failure::Running(error)) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init_log(log: &config::Log) -> Result<(), tracing_subscriber::filter::ParseError> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::builder().parse(&log.level)?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        config::LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        config::LogFormat::Json => subscriber.json().init(),
+    }
+    Ok(())
+}

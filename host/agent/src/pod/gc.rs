@@ -1,34 +1,16 @@
 //! Getting rid of what dead pods and containers leave behind.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tracing::{debug, warn};
+use tracing::warn;
 use witlet_core::ids::{PodKey, PodUid};
-use witlet_core::observed::{Container, ContainerState, ObservedPod, Receipt};
+use witlet_core::observed::{Container, ObservedPod};
 use witlet_ports::Result;
 
 use crate::context::Context;
 use crate::pod::files;
 use crate::pod::observe::inspect;
-
-/// Keeps the newest dead instance of each container (its status is shown as `lastState`), removes the older ones.
-pub async fn prune_dead(context: &Context, have: &mut ObservedPod) {
-    let mut seen = BTreeSet::new();
-    let dead = |c: &&Container| matches!(c.state, ContainerState::Exited | ContainerState::Unknown);
-    let excess: Vec<Container> =
-        have.containers.iter().filter(dead).filter(|c| !seen.insert(c.name.clone())).cloned().collect();
-    for container in excess {
-        match context.ports.runtime.remove_container(&container.id).await {
-            Ok(()) => {
-                remove_logs(&container);
-                have.apply(Receipt::ContainerRemoved(container.id));
-            }
-            Err(error) => debug!(%error, id = container.id, "cannot remove a dead container yet"),
-        }
-    }
-}
 
 /// Removes the log of one container instance, with its rotated parts.
 pub fn remove_logs(container: &Container) {

@@ -14,7 +14,7 @@ use crate::context::Context;
 const USER_AGENT: &str = "kube-lifecycle/1.36";
 
 /// Runs one handler to its end. It has no time limit of its own.
-pub async fn run(context: &Context, pod: &Pod, container: &Container, id: &str, handler: &LifecycleHandler) -> Result<()> {
+pub(super) async fn run(context: &Context, pod: &Pod, container: &Container, id: &str, handler: &LifecycleHandler) -> Result<()> {
     if let Some(exec) = &handler.exec {
         let argv = exec.command.clone().unwrap_or_default();
         let output = context.ports.runtime.exec_sync(id, &argv, None).await?;

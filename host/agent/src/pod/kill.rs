@@ -20,17 +20,17 @@ use crate::pod::hooks;
 use crate::pod::observe;
 use crate::pod::worker::State;
 
-pub struct Kill<'a> {
-    pub id: &'a str,
-    pub name: &'a str,
-    pub kind: ContainerKind,
-    pub grace: i64,
-    pub message: &'a str,
-    pub cause: KillCause,
+pub(super) struct Kill<'a> {
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) kind: ContainerKind,
+    pub(super) grace: i64,
+    pub(super) message: &'a str,
+    pub(super) cause: KillCause,
 }
 
 /// One container, for a reason of its own.
-pub async fn container(
+pub(super) async fn container(
     context: &Context,
     want: &DesiredPod,
     state: &State,
@@ -47,7 +47,7 @@ pub async fn container(
 }
 
 /// Every running container at once, sidecars after all others and in reverse order, then every sandbox.
-pub async fn pod(
+pub(super) async fn pod(
     context: &Context,
     want: &DesiredPod,
     state: &State,

@@ -32,7 +32,7 @@ fn sandbox_config(context: &Context, want: &DesiredPod, attempt: u32) -> Result<
     config::sandbox(&want.pod, &context.node, attempt, &parent, None).map_err(|e| Error::terminal(e.message))
 }
 
-pub async fn sandbox(context: &Context, want: &DesiredPod, attempt: u32, ending: &CancellationToken) -> Outcome {
+pub(super) async fn sandbox(context: &Context, want: &DesiredPod, attempt: u32, ending: &CancellationToken) -> Outcome {
     match run_sandbox(context, want, attempt).await {
         Ok(receipt) => Outcome::receipt(receipt),
         Err(error) => {
@@ -66,6 +66,10 @@ async fn run_sandbox(context: &Context, want: &DesiredPod, attempt: u32) -> Resu
         context.event(&want.pod, true, "FailedPodSandBoxStatus", text);
         error
     })?;
+    let host_network = want.pod.spec.as_ref().and_then(|s| s.host_network) == Some(true);
+    if sandbox.ips.is_empty() && !host_network {
+        return Err(Error::retry(format!("the runtime gave sandbox {id} no address")));
+    }
     info!(sandbox = id, ips = ?sandbox.ips, "sandbox is up");
     Ok(Receipt::Sandbox(sandbox))
 }
@@ -83,7 +87,7 @@ impl Failure {
     }
 }
 
-pub async fn container(
+pub(super) async fn container(
     context: &Context,
     want: &DesiredPod,
     state: &State,
@@ -96,6 +100,7 @@ pub async fn container(
     let Some(spec) = spec.find(|(k, c)| *k == kind && c.name == name).map(|(_, c)| c.into_owned()) else {
         return Outcome::failed(Error::new(witlet_ports::Class::Bug, format!("the pod has no container {name}")));
     };
+    let restart_count = if restart_count == 0 { next_log_number(context, want, name) } else { restart_count };
     let start = Start { context, want, state, spec: &spec, kind, restart_count };
     let mut receipts = Vec::new();
     match start.run(ending, &mut receipts).await {
@@ -113,6 +118,15 @@ pub async fn container(
             }
         }
     }
+}
+
+/// Where the runtime has forgotten all instances, their logs still tell how many there were (the kubelet contract, pod 4.7
+/// rule 28).
+fn next_log_number(context: &Context, want: &DesiredPod, name: &str) -> u32 {
+    let dir = config::log_directory(&context.node, &want.pod).join(name);
+    let number = |file: fs::DirEntry| file.file_name().to_str()?.split_once(".log")?.0.parse::<u32>().ok();
+    let newest = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(number).max();
+    newest.map_or(0, |n| n.saturating_add(1))
 }
 
 struct Start<'a> {

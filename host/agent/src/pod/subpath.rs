@@ -14,16 +14,16 @@ use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use crate::pod::files::make_dir;
 
 /// Where the part of a volume is bound for one mount of one container.
-pub struct SubPath<'a> {
-    pub pod_dir: &'a Path,
-    pub volume: &'a str,
-    pub container: &'a str,
-    pub index: usize,
+pub(super) struct SubPath<'a> {
+    pub(super) pod_dir: &'a Path,
+    pub(super) volume: &'a str,
+    pub(super) container: &'a str,
+    pub(super) index: usize,
 }
 
 impl SubPath<'_> {
     /// Opens `part` beneath `volume_path`, makes missing directories, and binds it.
-    pub fn bind(&self, volume_path: &Path, part: &str) -> io::Result<PathBuf> {
+    pub(super) fn bind(&self, volume_path: &Path, part: &str) -> io::Result<PathBuf> {
         let part = Path::new(part);
         if part.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
             return Err(io::Error::other(format!("subPath {part:?} must be relative and must not contain '..'")));
@@ -78,7 +78,7 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 /// Unbinds every part of the pod and removes the places.
-pub fn unmount_all(pod_dir: &Path) -> io::Result<()> {
+pub(super) fn unmount_all(pod_dir: &Path) -> io::Result<()> {
     let root = pod_dir.join("volume-subpaths");
     for volume in entries(&root)? {
         for container in entries(&volume)? {

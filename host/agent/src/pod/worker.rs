@@ -22,7 +22,7 @@ use witlet_ports::volume::Published;
 use crate::context::{Context, jittered, later, until};
 use crate::pod::execute::{Outcome, action_name, execute};
 use crate::pod::observe::inspect;
-use crate::pod::{gc, volumes};
+use crate::pod::volumes;
 
 /// Wakes a worker. Any number of nudges before it looks are one.
 #[derive(Default)]
@@ -127,7 +127,6 @@ impl Worker {
             {
                 break;
             }
-            gc::prune_dead(&self.context, &mut state.have).await;
             self.wait(&mut want, &mut state, plan.wake_at).await;
         }
         self.context.probes.stop_all(&self.uid);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use witlet_plugin_host::units::Span;
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sections {
     pub node: Node,
@@ -27,7 +27,7 @@ pub struct Sections {
     pub plugins: BTreeMap<String, toml::Table>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Node {
     pub name: Option<String>,
@@ -71,7 +71,7 @@ pub enum CgroupDriver {
     Systemd,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Runtime {
     pub endpoint: String,
@@ -93,13 +93,13 @@ impl Default for Runtime {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub kubeconfig: PathBuf,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Standalone {
     pub listen: SocketAddr,
@@ -112,7 +112,7 @@ impl Default for Standalone {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StaticPods {
     pub path: Option<PathBuf>,
@@ -134,7 +134,7 @@ pub enum NetworkMode {
     Runtime,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     pub mode: Option<NetworkMode>,
@@ -148,7 +148,7 @@ impl Default for Network {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
     pub cluster_dns: Vec<IpAddr>,
@@ -162,7 +162,7 @@ impl Default for Dns {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Images {
     pub parallel_pulls: usize,
@@ -189,7 +189,7 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     pub healthz: Listen,
@@ -209,7 +209,7 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     pub level: String,
@@ -222,7 +222,7 @@ impl Default for Log {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// How often metric sinks are fed.
@@ -240,6 +240,24 @@ impl Sections {
     pub fn network_mode(&self) -> NetworkMode {
         let default = if self.standalone.is_some() { NetworkMode::Plugin } else { NetworkMode::Runtime };
         self.network.mode.unwrap_or(default)
+    }
+
+    /// The sections that differ, without the plugins'.
+    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+        let sections = [
+            ("node", self.node == other.node),
+            ("runtime", self.runtime == other.runtime),
+            ("api", self.api == other.api),
+            ("standalone", self.standalone == other.standalone),
+            ("static_pods", self.static_pods == other.static_pods),
+            ("network", self.network == other.network),
+            ("dns", self.dns == other.dns),
+            ("images", self.images == other.images),
+            ("server", self.server == other.server),
+            ("log", self.log == other.log),
+            ("metrics", self.metrics == other.metrics),
+        ];
+        sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 
     /// What is wrong beyond the single key.

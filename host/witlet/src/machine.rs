@@ -1,0 +1,128 @@
+//! Getting the machine ready, and what it says of itself.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use witlet_agent::node::NodeOptions;
+use witlet_core::config::NodeSettings;
+use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses};
+use witlet_core::resources::Quantity;
+use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits, Version};
+use witlet_node::{host, machine};
+use witlet_ports::runtime::CgroupDriver as Reported;
+use witlet_ports::{Error, Result};
+
+use crate::config::{CgroupDriver, Sections};
+
+const MAX_OPEN_FILES: u64 = 1_000_000;
+const OOM_SCORE_ADJ: i32 = -999;
+
+/// Directories, mounts and kernel limits.
+pub fn prepare(sections: &Sections) -> Result<()> {
+    let node = &sections.node;
+    let parts = [("pods", 0o750), ("plugins", 0o750), ("plugins_registry", 0o750), ("pod-resources", 0o750), ("checkpoints", 0o700)];
+    let mut dirs = vec![(node.root_dir.clone(), 0o750), (node.state_dir.clone(), 0o700), (node.pod_logs_dir.clone(), 0o750)];
+    dirs.push((node.container_logs_dir(), 0o755));
+    dirs.extend(parts.map(|(name, mode)| (node.root_dir.join(name), mode)));
+    for (dir, mode) in dirs {
+        make_dir(&dir, mode).map_err(|e| Error::terminal(format!("cannot make the directory {}: {e}", dir.display())))?;
+    }
+    if let Err(error) = host::make_root_shared(&node.root_dir) {
+        tracing::warn!(%error, "node.root_dir is not a shared mount: mounts do not propagate between containers and the node");
+    }
+    host::raise_limits(MAX_OPEN_FILES);
+    host::set_oom_score_adj(OOM_SCORE_ADJ);
+    if sections.network_mode() == crate::config::NetworkMode::Plugin {
+        host::network_sysctls();
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)
+}
+
+/// What the machine is, and what pods are told of it.
+pub fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
+    let node = &sections.node;
+    let facts = machine::facts(&machine::Places::default(), &node.root_dir)
+        .map_err(|e| Error::terminal(format!("cannot read what this machine is: {e}")))?;
+    let hostname = node.name.clone().unwrap_or_else(|| facts.hostname.clone()).trim().to_lowercase();
+    if hostname.is_empty() {
+        return Err(Error::terminal("the machine has no host name: write node.name"));
+    }
+    let config = NodeConfig {
+        name: hostname.clone(),
+        hostname,
+        node_ips: node.address.into_iter().collect(),
+        labels: node.labels.clone(),
+        max_pods: node.max_pods,
+        ..NodeConfig::default()
+    };
+    let addresses = node_addresses(&config, &facts, &[]).map_err(|e| Error::terminal(format!("node.address: {e}")))?;
+    let node_ips = addresses.iter().filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok()).collect();
+    let resolv_conf = read_optional(&sections.dns.resolv_conf)
+        .map_err(|e| Error::terminal(format!("dns.resolv_conf: cannot read {}: {e}", sections.dns.resolv_conf.display())))?;
+    let hierarchy = hierarchy()?;
+    let left = allocatable(&machine_capacity(&facts, &config), &config);
+    let settings = NodeSettings {
+        root_dir: node.root_dir.clone(),
+        pod_logs_dir: node.pod_logs_dir.clone(),
+        node_name: config.name.clone(),
+        node_ips,
+        cluster_dns: sections.dns.cluster_dns.clone(),
+        cluster_domain: sections.dns.cluster_domain.clone(),
+        resolv_conf,
+        node_hosts: read_optional(Path::new("/etc/hosts")).unwrap_or_default(),
+        memory_bytes: facts.memory_bytes,
+        allocatable: left.iter().map(|(name, amount)| (name.clone(), Quantity::from_api(amount))).collect(),
+        cgroup_v2: hierarchy.version() == Version::V2,
+        hugepage_sizes: facts.hugepages.keys().map(|bytes| kernel_size(*bytes)).collect(),
+        swap_available: hierarchy.version() == Version::V2 && facts.swap_bytes > 0,
+        swap_bytes: facts.swap_bytes,
+        thermal_throttle_paths: facts.thermal_throttle_paths.clone(),
+        ..NodeSettings::default()
+    };
+    Ok((NodeOptions { facts, config }, settings))
+}
+
+/// Pod cgroups, with their parents made.
+pub async fn cgroups(sections: &Sections, reported: Option<Reported>, settings: &NodeSettings) -> Result<CgroupTree> {
+    let driver = match (reported, sections.runtime.cgroup_driver) {
+        (Some(Reported::Systemd), _) | (None, CgroupDriver::Systemd) => Driver::Systemd,
+        (Some(Reported::Cgroupfs), _) | (None, CgroupDriver::Cgroupfs) => Driver::Cgroupfs,
+    };
+    let root = sections.runtime.cgroup_root.display().to_string();
+    let tree = CgroupTree::new(hierarchy()?, driver, &root);
+    let of = |name: &str| settings.allocatable.get(name).copied().unwrap_or_default();
+    let limits = KubepodsLimits {
+        cpu_shares: witlet_core::resources::cgroup::cpu_shares(of("cpu").millis()),
+        memory_limit: Some(settings.memory_bytes),
+        ..KubepodsLimits::default()
+    };
+    tree.start(&limits).await?;
+    Ok(tree)
+}
+
+fn hierarchy() -> Result<Hierarchy> {
+    Hierarchy::detect().map_err(|e| Error::terminal(format!("cannot find the machine's cgroups: {e}")))
+}
+
+/// A file that a minimal machine may lack.
+fn read_optional(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
+    }
+}
+
+/// As the kernel writes page sizes: `2MB`, `1GB`, `64KB`.
+fn kernel_size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 30 => format!("{}GB", b >> 30),
+        b if b >= 1 << 20 => format!("{}MB", b >> 20),
+        b => format!("{}KB", b >> 10),
+    }
+}

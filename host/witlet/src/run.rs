@@ -1,0 +1,215 @@
+//! From a checked configuration to a running agent.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use witlet_agent::app::{self, Agent};
+use witlet_agent::cni;
+use witlet_agent::context::{Intervals, Ports};
+use witlet_agent::supervisor::Sources;
+use witlet_plugin_host::{Deps, PluginHost};
+use witlet_ports::Error;
+use witlet_ports::api::Objects;
+use witlet_ports::runtime::Runtime;
+use witlet_ports::source::PodSet;
+
+use crate::config::{Config, NetworkMode, Sections};
+use crate::{builtin, files, machine, reload};
+
+/// How often plugin files are looked at.
+const PLUGIN_WATCH: Duration = Duration::from_secs(1);
+
+pub enum Failure {
+    /// Something that the configuration names is not there or not right.
+    Start(Box<dyn fmt::Display>),
+    Running(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Start(Box::new(error))
+    }
+}
+
+/// Runs until a signal. Pods go on running.
+pub async fn run(config: Config) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    tokio::spawn(signals(shutdown.clone()));
+    let sections = &config.sections;
+
+    machine::prepare(sections)?;
+    let (node_options, settings) = machine::describe(sections)?;
+    let node_name = settings.node_name.clone();
+    let cri = witlet_cri::connect(witlet_cri::Config {
+        endpoint: sections.runtime.endpoint.clone(),
+        image_endpoint: sections.runtime.image_endpoint.clone(),
+        timeout: sections.runtime.timeout.0,
+    })
+    .await?;
+    let runtime: Arc<dyn Runtime> = Arc::new(cri);
+    let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
+
+    // The standalone API outlives the agent's tasks, which write their last words to it.
+    let api_shutdown = CancellationToken::new();
+    let api = start_api(sections, &node_name, &api_shutdown).await?;
+    let client = witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, &node_name))
+        .await
+        .map_err(|e| Failure::Start(Box::new(e)))?;
+    let objects: Arc<dyn Objects> = Arc::new(client.objects(shutdown.clone()));
+    let nodes = client.nodes(shutdown.clone());
+    let static_pods = match &sections.static_pods.path {
+        Some(path) => {
+            let references = sections.standalone.is_some();
+            let poll = sections.static_pods.poll.0;
+            witlet_kube::watch_static(path.clone(), node_name.clone(), poll, references, shutdown.clone())
+        }
+        None => nothing(),
+    };
+    let sources = Sources {
+        api: witlet_kube::watch_pods(&client, nodes.synced(), shutdown.clone()),
+        files: static_pods,
+    };
+
+    let allocatable = settings.allocatable.clone();
+    let plugins = PluginHost::start(
+        config.plugins.clone(),
+        Deps {
+            runtime: runtime.clone(),
+            objects: objects.clone(),
+            builtins: builtin::BUILTIN,
+            cache_dir: sections.node.state_dir.join("plugins/cache"),
+            root_dir: sections.node.root_dir.clone(),
+            allocatable: Arc::new(move || allocatable.clone()),
+            compile_command: std::env::current_exe().ok().map(|exe| vec![exe.display().to_string(), "compile".into()]),
+            watch_interval: PLUGIN_WATCH,
+        },
+    )
+    .await
+    .map_err(|errors| Failure::Start(Box::new(errors)))?;
+
+    let attachments = sections.node.state_dir.join("cni");
+    let cni = match sections.network_mode() {
+        NetworkMode::Plugin => {
+            files::write_cni_config(&sections.network.conf_dir, &sections.network.socket, &attachments)
+                .map_err(|e| Error::terminal(format!("network.conf_dir: cannot write 10-witlet.conflist: {e}")))?;
+            Some(cni::Config { socket: sections.network.socket.clone(), state_dir: attachments })
+        }
+        NetworkMode::Runtime => None,
+    };
+    let ports = Ports {
+        runtime,
+        cgroups: Arc::new(cgroups),
+        objects,
+        pods: Arc::new(client.pods()),
+        events: Arc::new(client.events(shutdown.clone())),
+        nodes: Arc::new(nodes),
+        probes: plugins.clone(),
+        volumes: plugins.clone(),
+        network: plugins.clone(),
+        policies: plugins.clone(),
+        log_sinks: plugins.log_sinks(),
+        metric_sinks: plugins.metric_sinks(),
+    };
+    let plugin_metrics = plugins.clone();
+    let agent = Agent::start(
+        app::Config {
+            node: settings,
+            node_options,
+            admission: witlet_core::admission::Settings {
+                apparmor: std::path::Path::new("/sys/kernel/security/apparmor").exists(),
+                ..Default::default()
+            },
+            container_logs_dir: sections.node.container_logs_dir(),
+            intervals: Intervals::default(),
+            parallel_pulls: sections.images.parallel_pulls,
+            cni,
+            health: sections.server.healthz.0,
+            metrics_push: sections.metrics.push_interval.0,
+        },
+        ports,
+        sources,
+        Arc::new(move || plugin_metrics.families()),
+        shutdown.clone(),
+    )
+    .await?;
+
+    let healthz = agent.health.map(|address| format!("http://{address}"));
+    if let Err(error) = files::write_endpoints(&sections.node.state_dir, api.url.clone(), &api.kubeconfig, healthz) {
+        warn!(%error, "cannot write run/endpoints.json");
+    }
+    if let Some(path) = config.files.first() {
+        tokio::spawn(reload::watch(path.clone(), config.clone(), plugins, shutdown.clone()));
+    }
+    let result = tokio::select! {
+        () = agent.ready() => {
+            info!(node = node_name, "node is ready");
+            agent.run().await
+        }
+        () = shutdown.cancelled() => Ok(()),
+    };
+    api_shutdown.cancel();
+    if let Some(server) = api.server {
+        if let Err(error) = server.wait().await {
+            warn!(%error, "the standalone API did not stop cleanly");
+        }
+    }
+    info!("stopped; pods go on running");
+    result.map_err(Failure::Running)
+}
+
+/// The API to talk to.
+struct ApiServer {
+    kubeconfig: PathBuf,
+    url: Option<String>,
+    server: Option<witlet_standalone::Server>,
+}
+
+async fn start_api(sections: &Sections, node_name: &str, shutdown: &CancellationToken) -> Result<ApiServer, Failure> {
+    let Some(standalone) = &sections.standalone else {
+        let kubeconfig = sections.api.as_ref().map(|api| api.kubeconfig.clone()).unwrap_or_default();
+        return Ok(ApiServer { kubeconfig, url: None, server: None });
+    };
+    let state = &sections.node.state_dir;
+    let config = witlet_standalone::Config {
+        listen: standalone.listen,
+        data_dir: state.join("api"),
+        kubeconfig: standalone.kubeconfig.clone().unwrap_or_else(|| state.join("kubeconfig")),
+        node_name: node_name.to_owned(),
+    };
+    let server =
+        witlet_standalone::start(config, shutdown.clone()).await.map_err(|e| Failure::Start(Box::new(format!("[standalone]: {e}"))))?;
+    let url = Some(format!("https://{}", server.addr));
+    Ok(ApiServer { kubeconfig: server.kubeconfig.clone(), url, server: Some(server) })
+}
+
+/// No source: an empty set that never changes.
+fn nothing() -> tokio::sync::watch::Receiver<PodSet> {
+    let (sender, receiver) = tokio::sync::watch::channel(PodSet { synced: true, ..PodSet::default() });
+    // A source that is gone would look like one that broke.
+    tokio::spawn(async move { sender.closed().await });
+    receiver
+}
+
+/// The first signal stops the agent, a second one at once.
+async fn signals(shutdown: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        warn!("cannot listen to signals");
+        return;
+    };
+    for _ in 0..2 {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if shutdown.is_cancelled() {
+            std::process::exit(1);
+        }
+        info!("stopping");
+        shutdown.cancel();
+    }
+}
