@@ -74,12 +74,22 @@ impl CniServer {
         let records = Records::open(&config.state_dir)?;
         let listener = listen(&config.socket).map_err(|e| at(&config.socket, &e))?;
         let identity = identity(&config.socket)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, socket: config.socket.clone(), identity, records })
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            socket: config.socket.clone(),
+            identity,
+            records,
+        })
     }
 
     /// Answers until shutdown, and then finishes what it has begun.
     pub async fn run(self, network: Arc<dyn Network>, pods: FindPod, shutdown: CancellationToken) {
-        let handler = Arc::new(Handler { network, pods, records: self.records, locks: Mutex::default() });
+        let handler = Arc::new(Handler {
+            network,
+            pods,
+            records: self.records,
+            locks: Mutex::default(),
+        });
         let mut requests = JoinSet::new();
         loop {
             // Nothing is lost when an arm is dropped: a connection that was not accepted stays in the backlog, and a task
@@ -128,7 +138,10 @@ fn listen(socket: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     fs::create_dir_all(parent)?;
     match fs::symlink_metadata(socket) {
         Ok(meta) if !meta.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is not a socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is something that is not a socket",
+            ));
         }
         Ok(_) if std::os::unix::net::UnixStream::connect(socket).is_ok() => {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another agent listens there"));
@@ -210,7 +223,11 @@ mod code {
 
 impl CniError {
     fn new(code: u32, msg: impl Into<String>) -> Self {
-        Self { code, msg: msg.into(), details: String::new() }
+        Self {
+            code,
+            msg: msg.into(),
+            details: String::new(),
+        }
     }
 }
 
@@ -230,7 +247,11 @@ impl From<Error> for CniError {
             details.push_str(&cause.to_string());
             source = cause.source();
         }
-        Self { code, msg: error.message, details }
+        Self {
+            code,
+            msg: error.message,
+            details,
+        }
     }
 }
 
@@ -274,9 +295,14 @@ impl Handler {
     }
 
     async fn request(&self, stream: &mut UnixStream) -> Result<Request, CniError> {
-        let peer = stream.peer_cred().map_err(|e| CniError::new(code::IO, format!("who are you? {e}")))?;
+        let peer = stream
+            .peer_cred()
+            .map_err(|e| CniError::new(code::IO, format!("who are you? {e}")))?;
         if peer.uid() != rustix::process::geteuid().as_raw() && peer.uid() != 0 {
-            return Err(CniError::new(code::INVALID_ENVIRONMENT, "only root may ask for pod networks"));
+            return Err(CniError::new(
+                code::INVALID_ENVIRONMENT,
+                "only root may ask for pod networks",
+            ));
         }
         let mut text = Vec::new();
         match timeout(TRANSFER, stream.take(MAX_REQUEST + 1).read_to_end(&mut text)).await {
@@ -285,7 +311,10 @@ impl Handler {
             Err(_) => return Err(CniError::new(code::IO, "the request did not end in time")),
         }
         if text.len() as u64 > MAX_REQUEST {
-            return Err(CniError::new(code::DECODE, format!("the request has more than {MAX_REQUEST} bytes")));
+            return Err(CniError::new(
+                code::DECODE,
+                format!("the request has more than {MAX_REQUEST} bytes"),
+            ));
         }
         serde_json::from_slice(&text)
             .map_err(|e| CniError::new(code::DECODE, format!("the request cannot be understood: {e}")))
@@ -298,7 +327,10 @@ impl Handler {
             Command::Check => self.check(sandbox).await,
             Command::Status => match within(self.network.status()).await {
                 Ok(()) => Ok(None),
-                Err(e) => Err(CniError { code: code::NOT_AVAILABLE, ..e.into() }),
+                Err(e) => Err(CniError {
+                    code: code::NOT_AVAILABLE,
+                    ..e.into()
+                }),
             },
             Command::Gc => self.gc(sandbox).await,
             // `witlet-cni` knows it by itself.
@@ -327,9 +359,15 @@ impl Handler {
 
     async fn keep(&self, name: &str, sandbox: &Sandbox, attachment: Attachment) -> Result<(), CniError> {
         if serde_json::from_str::<serde_json::Map<_, _>>(&attachment.cni_result).is_err() {
-            return Err(CniError::new(code::FAILED, "the network plugin's result is not a JSON object"));
+            return Err(CniError::new(
+                code::FAILED,
+                "the network plugin's result is not a JSON object",
+            ));
         }
-        let record = Record { sandbox: sandbox.clone(), attachment };
+        let record = Record {
+            sandbox: sandbox.clone(),
+            attachment,
+        };
         self.records
             .store(name, record)
             .await
@@ -347,7 +385,12 @@ impl Handler {
 
     /// Under the attachment's lock.
     async fn detach(&self, name: &str, sandbox: &Sandbox, record: Option<&Record>) -> Result<(), CniError> {
-        match within(self.network.teardown(sandbox, record.map(|r| r.attachment.state.as_str()))).await {
+        match within(
+            self.network
+                .teardown(sandbox, record.map(|r| r.attachment.state.as_str())),
+        )
+        .await
+        {
             Ok(()) => {}
             Err(e) if e.is_not_found() => {}
             Err(e) => return Err(e.into()),
@@ -363,7 +406,11 @@ impl Handler {
         let lock = self.lock(&name);
         let _guard = lock.lock().await;
         let record = self.record(&name).await?;
-        within(self.network.check(sandbox, record.as_ref().map(|r| r.attachment.state.as_str()))).await?;
+        within(
+            self.network
+                .check(sandbox, record.as_ref().map(|r| r.attachment.state.as_str())),
+        )
+        .await?;
         Ok(None)
     }
 
@@ -383,19 +430,32 @@ impl Handler {
         }
         let config: Config = serde_json::from_str(&sandbox.config)
             .map_err(|e| CniError::new(code::INVALID_CONFIG, format!("the configuration of GC: {e}")))?;
-        let names = self.records.names().await.map_err(|e| CniError::new(code::IO, e.to_string()))?;
+        let names = self
+            .records
+            .names()
+            .await
+            .map_err(|e| CniError::new(code::IO, e.to_string()))?;
         let mut failures = Vec::new();
         for name in names {
             let lock = self.lock(&name);
             let _guard = lock.lock().await;
             // Gone in the meantime, or set aside just now.
-            let Some(record) = self.record(&name).await? else { continue };
+            let Some(record) = self.record(&name).await? else {
+                continue;
+            };
             let owner = &record.sandbox;
-            let valid = config.valid.iter().any(|v| v.container_id == owner.id && v.ifname == owner.ifname);
+            let valid = config
+                .valid
+                .iter()
+                .any(|v| v.container_id == owner.id && v.ifname == owner.ifname);
             if valid || network_name(&owner.config).as_ref() != Some(&config.name) {
                 continue;
             }
-            tracing::info!(sandbox = owner.id, ifname = owner.ifname, "the runtime no longer knows this attachment");
+            tracing::info!(
+                sandbox = owner.id,
+                ifname = owner.ifname,
+                "the runtime no longer knows this attachment"
+            );
             if let Err(e) = self.detach(&name, owner, Some(&record)).await {
                 failures.push(format!("{name}: {}", e.msg));
             }
@@ -404,16 +464,29 @@ impl Handler {
             return Ok(None);
         }
         let msg = format!("{} attachments could not be removed", failures.len());
-        Err(CniError { details: failures.join("; "), ..CniError::new(code::TRY_AGAIN_LATER, msg) })
+        Err(CniError {
+            details: failures.join("; "),
+            ..CniError::new(code::TRY_AGAIN_LATER, msg)
+        })
     }
 
     async fn record(&self, name: &str) -> Result<Option<Record>, CniError> {
-        self.records.load(name).await.map_err(|e| CniError::new(code::IO, format!("the record of the attachment: {e}")))
+        self.records
+            .load(name)
+            .await
+            .map_err(|e| CniError::new(code::IO, format!("the record of the attachment: {e}")))
     }
 
     /// The runtime says in CNI_ARGS whose sandbox it is.
     fn pod(&self, sandbox: &Sandbox) -> Option<Arc<Pod>> {
-        let arg = |key| sandbox.args.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str()).unwrap_or_default();
+        let arg = |key| {
+            sandbox
+                .args
+                .iter()
+                .find(|(k, _)| k == key)
+                .map(|(_, value)| value.as_str())
+                .unwrap_or_default()
+        };
         let name = arg("K8S_POD_NAME");
         if name.is_empty() {
             return None;

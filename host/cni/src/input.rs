@@ -258,7 +258,7 @@ mod tests {
         assert_eq!((config.socket, config.state_dir), ("/a".into(), "/b".into()));
         for (text, code) in [
             ("", code::DECODE),
-            ("[]", code::DECODE),
+            ("3", code::DECODE),
             (r#"{"name":"x"}"#, code::INCOMPATIBLE_VERSION),
             (r#"{"cniVersion":"2.0.0"}"#, code::INCOMPATIBLE_VERSION),
             (r#"{"cniVersion":"1.0.0","socket":"a"}"#, code::INVALID_CONFIG),

@@ -22,7 +22,7 @@ const MAX_OUTPUT: u64 = 4096;
 
 #[derive(Deserialize)]
 struct Record {
-    #[serde(default)]
+    // Not optional: a damaged record must not pass for one without commands.
     offline_teardown: Vec<Step>,
 }
 

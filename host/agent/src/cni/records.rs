@@ -26,7 +26,9 @@ pub(super) fn name(sandbox: &Sandbox) -> Result<String, CniError> {
     let id = sandbox.id.as_str();
     let id_is_fine = id.len() <= 128
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        && id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
     let ifname = sandbox.ifname.as_str();
     let ifname_is_fine = !matches!(ifname, "" | "." | "..")
         && ifname.len() < 16
@@ -34,7 +36,10 @@ pub(super) fn name(sandbox: &Sandbox) -> Result<String, CniError> {
     if id_is_fine && ifname_is_fine {
         return Ok(format!("{id}-{ifname}"));
     }
-    Err(CniError::new(code::INVALID_ENVIRONMENT, format!("{id:?} with {ifname:?} is not the name of an attachment")))
+    Err(CniError::new(
+        code::INVALID_ENVIRONMENT,
+        format!("{id:?} with {ifname:?} is not the name of an attachment"),
+    ))
 }
 
 #[derive(Clone, Debug)]
@@ -62,8 +67,12 @@ impl Records {
         blocking(move || {
             let text = serde_json::to_vec(&record)?;
             let written = (|| {
-                let mut file =
-                    File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+                let mut file = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&unfinished)?;
                 file.write_all(&text)?;
                 file.sync_all()?;
                 fs::rename(&unfinished, &path)?;
@@ -119,7 +128,9 @@ impl Records {
             let mut names = Vec::new();
             for entry in fs::read_dir(&dir).map_err(|e| at(&dir, &e))? {
                 let file = entry?.file_name();
-                let Some(name) = file.to_str().and_then(|f| f.strip_suffix(SUFFIX)) else { continue };
+                let Some(name) = file.to_str().and_then(|f| f.strip_suffix(SUFFIX)) else {
+                    continue;
+                };
                 if !name.starts_with('.') {
                     names.push(name.to_owned());
                 }

@@ -48,14 +48,18 @@ impl FakeNetwork {
                 changed.await;
             }
         };
-        timeout(Duration::from_secs(60), waiting).await.expect("the plugin is called");
+        timeout(Duration::from_secs(60), waiting)
+            .await
+            .expect("the plugin is called");
     }
 }
 
 #[async_trait]
 impl Network for FakeNetwork {
     async fn setup(&self, pod: Option<&Arc<Pod>>, sandbox: &Sandbox) -> witlet_ports::Result<Attachment> {
-        let pod = pod.and_then(|p| p.metadata.uid.clone()).unwrap_or_else(|| "-".to_owned());
+        let pod = pod
+            .and_then(|p| p.metadata.uid.clone())
+            .unwrap_or_else(|| "-".to_owned());
         self.note(format!("setup {} of {pod}", sandbox.id))?;
         let gate = self.gate.lock().unwrap().clone();
         if let Some(gate) = gate {
@@ -109,7 +113,12 @@ impl Agent {
             (namespace == "shop").then(|| Arc::new(pod))
         });
         let server = tokio::spawn(server.run(network.clone(), pods, shutdown.clone()));
-        Self { dir, network, shutdown, server }
+        Self {
+            dir,
+            network,
+            shutdown,
+            server,
+        }
     }
 
     async fn stop(self) -> tempfile::TempDir {
@@ -124,7 +133,8 @@ impl Agent {
         let _ = stream.write_all(request).await;
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
+        // An error behind the answer, since it closed without reading the rest, does not take the answer away.
+        let _ = stream.read_to_end(&mut answer).await;
         serde_json::from_slice(&answer).unwrap()
     }
 
@@ -134,7 +144,8 @@ impl Agent {
     }
 
     async fn ask_with(&self, command: &str, sandbox: Value) -> Value {
-        self.raw(json!({"command": command, "sandbox": sandbox}).to_string().as_bytes()).await
+        self.raw(json!({"command": command, "sandbox": sandbox}).to_string().as_bytes())
+            .await
     }
 
     fn record(&self, id: &str) -> PathBuf {
@@ -154,7 +165,10 @@ fn sandbox(id: &str, config: &str) -> Value {
 }
 
 fn config(dir: &tempfile::TempDir) -> Config {
-    Config { socket: dir.path().join("run/cni.sock"), state_dir: dir.path().join("state") }
+    Config {
+        socket: dir.path().join("run/cni.sock"),
+        state_dir: dir.path().join("state"),
+    }
 }
 
 fn nothing() -> Value {
@@ -198,7 +212,10 @@ async fn only_its_user_may_open_the_socket_and_the_records() {
     assert_eq!(mode(&config(&agent.dir).socket), 0o600);
     assert_eq!(mode(&agent.record("c1")), 0o600);
     assert_eq!(mode(agent.record("c1").parent().unwrap()), 0o700);
-    let left: Vec<_> = fs::read_dir(agent.dir.path().join("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(agent.dir.path().join("run"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["cni.sock"], "nothing of how it was made is left");
 }
 
@@ -250,14 +267,19 @@ async fn errors_of_the_plugin_become_cni_errors() {
         (Class::Bug, 100),
     ];
     for (class, code) in table {
-        agent.network.fail(Error::new(class, "no address left").with_source(io::Error::other("10.85.0.0/16 is full")));
+        agent
+            .network
+            .fail(Error::new(class, "no address left").with_source(io::Error::other("10.85.0.0/16 is full")));
         let answer = agent.ask("ADD", "c1").await;
         let expected = json!({"error": {"code": code, "msg": "no address left", "details": "10.85.0.0/16 is full"}});
         assert_eq!(answer, expected, "{class:?}");
         assert!(!agent.record("c1").exists());
     }
     agent.network.fail(Error::retry("the bridge is down"));
-    assert_eq!(agent.ask("STATUS", "").await, json!({"error": {"code": 50, "msg": "the bridge is down"}}));
+    assert_eq!(
+        agent.ask("STATUS", "").await,
+        json!({"error": {"code": 50, "msg": "the bridge is down"}})
+    );
 }
 
 #[tokio::test]
@@ -296,7 +318,10 @@ async fn a_corrupt_record_is_set_aside() {
         fs::write(agent.record("c1"), text).unwrap();
         assert_eq!(agent.ask("DEL", "c1").await, nothing(), "{text:?}");
         assert!(!agent.record("c1").exists());
-        assert_eq!(fs::read_to_string(agent.record("c1").with_extension("corrupt")).unwrap(), text);
+        assert_eq!(
+            fs::read_to_string(agent.record("c1").with_extension("corrupt")).unwrap(),
+            text
+        );
     }
     assert_eq!(agent.network.calls(), ["teardown c1 with None"; 4]);
 }
@@ -304,17 +329,40 @@ async fn a_corrupt_record_is_set_aside() {
 #[tokio::test]
 async fn requests_that_make_no_sense_are_refused() {
     let agent = Agent::start();
-    for request in [&b""[..], b"GET / HTTP/1.1\r\n\r\n", b"{}", b"[1]", br#"{"command":"NOPE","sandbox":{}}"#, b"\xff\xfe"] {
+    for request in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"{}",
+        b"[1]",
+        br#"{"command":"NOPE","sandbox":{}}"#,
+        b"\xff\xfe",
+    ] {
         assert_eq!(agent.raw(request).await["error"]["code"], 6, "{request:?}");
     }
     let huge = format!("{{\"command\": \"{}\"}}", "x".repeat(1 << 20));
     let answer = agent.raw(huge.as_bytes()).await;
-    assert!(answer["error"]["msg"].as_str().unwrap().contains("more than 1048576 bytes"), "{answer}");
-    for (id, ifname) in [("../../etc/x", "eth0"), ("", "eth0"), ("c1", "../x"), ("c1", ""), (".hidden", "eth0")] {
+    assert!(
+        answer["error"]["msg"]
+            .as_str()
+            .unwrap()
+            .contains("more than 1048576 bytes"),
+        "{answer}"
+    );
+    for (id, ifname) in [
+        ("../../etc/x", "eth0"),
+        ("", "eth0"),
+        ("c1", "../x"),
+        ("c1", ""),
+        (".hidden", "eth0"),
+    ] {
         let mut sandbox = sandbox(id, "{}");
         sandbox["ifname"] = ifname.into();
         for command in ["ADD", "DEL", "CHECK"] {
-            assert_eq!(agent.ask_with(command, sandbox.clone()).await["error"]["code"], 4, "{command} {id} {ifname}");
+            assert_eq!(
+                agent.ask_with(command, sandbox.clone()).await["error"]["code"],
+                4,
+                "{command} {id} {ifname}"
+            );
         }
     }
     assert!(agent.network.calls().is_empty());
@@ -368,11 +416,19 @@ async fn what_is_under_way_at_shutdown_is_finished() {
     agent.network.called(1).await;
     agent.shutdown.cancel();
     let socket = config(&agent.dir).socket;
-    let gone = async { while socket.exists() { tokio::time::sleep(Duration::from_millis(5)).await } };
-    timeout(Duration::from_secs(60), gone).await.expect("nobody new is let in");
+    let gone = async {
+        while socket.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    timeout(Duration::from_secs(60), gone)
+        .await
+        .expect("nobody new is let in");
     gate.notify_one();
     assert!(add.await.unwrap()["result"].is_string());
-    let Ok(agent) = Arc::try_unwrap(agent) else { panic!("nobody else has it") };
+    let Ok(agent) = Arc::try_unwrap(agent) else {
+        panic!("nobody else has it")
+    };
     agent.server.await.unwrap();
 }
 
@@ -388,13 +444,25 @@ async fn what_the_runtime_forgot_is_collected() {
     let config = json!({"cniVersion": "1.1.0", "name": "witlet", "cni.dev/valid-attachments": valid}).to_string();
     assert_eq!(agent.ask_with("GC", sandbox("", &config)).await, nothing());
     let left = |id: &str| agent.record(id).exists();
-    assert_eq!([left("c1"), left("c2"), left("c3"), left("c4"), left("c5")], [false, true, false, true, false]);
-    assert_eq!(agent.network.calls()[4..], ["teardown c1 with Some(\"state of c1\")", "teardown c3 with Some(\"state of c3\")"]);
+    assert_eq!(
+        [left("c1"), left("c2"), left("c3"), left("c4"), left("c5")],
+        [false, true, false, true, false]
+    );
+    assert_eq!(
+        agent.network.calls()[4..],
+        [
+            "teardown c1 with Some(\"state of c1\")",
+            "teardown c3 with Some(\"state of c3\")"
+        ]
+    );
 
     agent.network.fail(Error::retry("busy"));
     let config = json!({"name": "witlet", "cni.dev/valid-attachments": []}).to_string();
     let answer = agent.ask_with("GC", sandbox("", &config)).await;
-    assert_eq!(answer["error"], json!({"code": 11, "msg": "1 attachments could not be removed", "details": "c2-eth0: busy"}));
+    assert_eq!(
+        answer["error"],
+        json!({"code": 11, "msg": "1 attachments could not be removed", "details": "c2-eth0: busy"})
+    );
     // Without the list nothing may go.
     assert_eq!(agent.ask("GC", "").await["error"]["code"], 7);
     assert!(left("c2"));
