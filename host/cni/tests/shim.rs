@@ -294,7 +294,8 @@ fn an_agent_that_hangs_up_counts_as_none() {
 fn what_the_runtime_says_is_checked() {
     let place = Place::new();
     let config = place.config();
-    let table: [(&str, &[(&str, &str)], &str, u64); 12] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u64);
+    let table: [Case; 12] = [
         ("", &[], &config, 4),
         ("NOPE", &[], &config, 4),
         ("ADD", &[("CNI_CONTAINERID", "")], &config, 4),

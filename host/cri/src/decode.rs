@@ -219,6 +219,11 @@ pub(crate) fn container(answer: v1::ContainerStatusResponse) -> Result<Container
     if status.image_id.is_empty() {
         status.image_id.clone_from(&status.image_ref);
     }
+    let (mut started_at, finished_at) = (optional_time(status.started_at), optional_time(status.finished_at));
+    if finished_at.is_some() && finished_at < started_at {
+        // containerd 1.6 takes the time of the start after the start: a container that ends at once has ended before.
+        started_at = finished_at;
+    }
     let uid = PodUid(
         status
             .labels
@@ -235,8 +240,8 @@ pub(crate) fn container(answer: v1::ContainerStatusResponse) -> Result<Container
         attempt: metadata.attempt,
         state: container_state(status.state),
         created_at: time(status.created_at),
-        started_at: optional_time(status.started_at),
-        finished_at: optional_time(status.finished_at),
+        started_at,
+        finished_at,
         exit_code: status.exit_code,
         reason: status.reason,
         message: status.message,

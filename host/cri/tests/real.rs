@@ -76,6 +76,18 @@ fn container_config(uid: &str, name: &str, image: &str, script: &str) -> Contain
     }
 }
 
+/// The runtime removes those of containers, not their parents: with v1 in each hierarchy, with v2 in the only one.
+fn remove_cgroups(uid: &str) {
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    for hierarchy in hierarchies.chain([root.to_owned()]) {
+        let parent = hierarchy.join("witlet-cri-test");
+        // Another test may still be using the upper one.
+        let _ = std::fs::remove_dir(parent.join(uid));
+        let _ = std::fs::remove_dir(parent);
+    }
+}
+
 async fn until_exited(cri: &Cri, id: &str) -> witlet_core::observed::Container {
     tokio::time::timeout(PATIENCE, async {
         loop {
@@ -139,6 +151,7 @@ async fn a_pod_from_start_to_end() {
     .await;
     cri.stop_sandbox(&sandbox).await.unwrap();
     cri.remove_sandbox(&sandbox).await.unwrap();
+    remove_cgroups(&uid);
     outcome.unwrap();
     until_hinted(&mut hints, &uid, &sandbox).await;
     assert!(cri.sandboxes(Some(&uid.as_str().into())).await.unwrap().is_empty());

@@ -238,6 +238,25 @@ fn a_container_that_did_not_run_has_no_times() {
 }
 
 #[test]
+fn a_container_does_not_end_before_it_starts() {
+    let container = ask_container(v1::ContainerStatus {
+        started_at: 9,
+        finished_at: 5,
+        ..container_status()
+    })
+    .unwrap();
+    assert_eq!(container.started_at.unwrap().as_nanosecond(), 5);
+    assert_eq!(container.finished_at.unwrap().as_nanosecond(), 5);
+    let running = ask_container(v1::ContainerStatus {
+        started_at: 9,
+        finished_at: 0,
+        ..container_status()
+    })
+    .unwrap();
+    assert_eq!(running.started_at.unwrap().as_nanosecond(), 9);
+}
+
+#[test]
 fn what_a_container_must_have() {
     type Change = fn(&mut v1::ContainerStatus);
     let table: [(&str, Change); 7] = [
