@@ -26,8 +26,6 @@ use crate::error::{CallError, LoadCause, LoadError, LoadErrors};
 use crate::generation::{Generation, Loader};
 use crate::metrics::{CacheMetrics, Collector, PluginMetrics};
 
-#[cfg(test)]
-mod tests;
 
 /// The place of one plugin; generations come and go in it.
 pub(crate) struct Slot {

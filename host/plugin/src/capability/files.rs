@@ -170,6 +170,9 @@ pub(crate) fn list(dir: &VolumeDir, path: &str) -> Result<Vec<(String, Kind)>, F
         at.parent.open_dir(&at.name).map_err(|e| fault("open", Path::new(path), &e))?
     };
     let io = |e: &std::io::Error| fault("list", Path::new(path), e);
+    // Inner directories were opened to go through them only.
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let inner = rustix::fs::openat(&inner, ".", flags, Mode::empty()).map_err(|e| wrap("list", path, e))?;
     let mut entries = Vec::new();
     for entry in rustix::fs::Dir::read_from(&inner).map_err(|e| wrap("list", path, e))? {
         let entry = entry.map_err(|e| io(&e.into()))?;

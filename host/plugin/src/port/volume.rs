@@ -149,5 +149,3 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-#[cfg(test)]
-mod tests;
