@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::http::{Client, Reply, Request};
 use crate::time::millis;
@@ -32,7 +32,8 @@ fn ten_seconds() -> Duration {
 
 impl Exporter {
     /// Sends one request for `path`, such as `/v1/logs`.
-    pub fn send(&self, client: &impl Client, path: &str, body: &Value) -> Result<()> {
+    pub fn send(&self, client: &impl Client, path: &str, body: &impl Serialize) -> Result<()> {
+        let body = serde_json::to_vec(body).map_err(|e| Error::Failed(e.to_string()))?;
         let mut headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let url = self.url(path)?;
@@ -40,11 +41,16 @@ impl Exporter {
             method: "POST".to_owned(),
             url: url.clone(),
             headers,
-            body: body.to_string().into_bytes(),
+            body,
             timeout_ms: millis(self.timeout),
         };
         let reply = client.send(&request).map_err(|e| e.context(&url))?;
         judge(&url, &reply)
+    }
+
+    /// The attributes that the configuration gives to everything.
+    pub fn attributes(&self) -> impl Iterator<Item = Attribute<'_>> {
+        self.resource.iter().map(|(key, value)| Attribute::new(key, value))
     }
 
     fn url(&self, path: &str) -> Result<String> {
@@ -93,28 +99,76 @@ fn judge(url: &str, reply: &Reply) -> Result<()> {
     })
 }
 
-/// An attribute with a text.
-pub fn attribute(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
+/// What records come from.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Resource<'a> {
+    pub attributes: Vec<Attribute<'a>>,
 }
 
-/// An attribute with a whole number, which the protocol writes as a string.
-pub fn int_attribute(key: &str, value: u64) -> Value {
-    json!({ "key": key, "value": { "intValue": value.to_string() } })
+/// Which software recorded them.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Scope<'a> {
+    pub name: &'a str,
+    pub version: &'a str,
 }
 
-/// A number, also where JSON has none.
-pub fn double(value: f64) -> Value {
-    if value.is_nan() {
-        json!("NaN")
-    } else if value.is_infinite() {
-        json!(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    } else {
-        json!(value)
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Attribute<'a> {
+    pub key: &'a str,
+    pub value: AnyValue<'a>,
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub enum AnyValue<'a> {
+    #[serde(rename = "stringValue")]
+    String(&'a str),
+    #[serde(rename = "intValue")]
+    Int(Count),
+}
+
+impl<'a> Attribute<'a> {
+    pub fn new(key: &'a str, value: &'a str) -> Self {
+        Self {
+            key,
+            value: AnyValue::String(value),
+        }
+    }
+
+    pub fn int(key: &'a str, value: u64) -> Self {
+        Self {
+            key,
+            value: AnyValue::Int(Count(value)),
+        }
     }
 }
 
-/// The plugin as the source of what is sent.
-pub fn scope(name: &str, version: &str) -> Value {
-    json!({ "name": name, "version": version })
+/// A whole number, or a time in nanoseconds. The protocol writes them as strings, because JavaScript rounds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count(pub u64);
+
+impl Count {
+    pub fn nanos(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A number, also where JSON has none.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Double(pub f64);
+
+impl Serialize for Double {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            value if value.is_nan() => serializer.serialize_str("NaN"),
+            f64::INFINITY => serializer.serialize_str("Infinity"),
+            f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
+            value => serializer.serialize_f64(value),
+        }
+    }
 }

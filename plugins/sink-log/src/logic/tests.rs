@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use serde_json::{Value, json};
 use witlet_sdk::Error;
 use witlet_sdk::config::parse;
-use witlet_sdk::http::{Reply, Request};
+use witlet_sdk::http::{Reply, Request as Sent};
 use witlet_sdk_testing::Script;
 
 use super::*;
@@ -38,7 +39,7 @@ fn reply(status: u16, body: &str) -> Result<Reply> {
     })
 }
 
-fn pushed(exporter: &Exporter, answer: Result<Reply>, batch: &[Entry]) -> (Result<()>, Vec<Request>) {
+fn pushed(exporter: &Exporter, answer: Result<Reply>, batch: &[Entry]) -> (Result<()>, Vec<Sent>) {
     let client = Script::new([answer]);
     let result = push(&client, exporter, NOW, batch);
     (result, client.asked())

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use serde_json::{Value, json};
 use witlet_sdk::Error;
 use witlet_sdk::config::parse;
 use witlet_sdk::http::Reply;
