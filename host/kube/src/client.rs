@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::Resource;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio_util::sync::CancellationToken;
 use witlet_ports::Result;
 
 use crate::error::{self, Call};
 use crate::limit::Limiter;
+use crate::link::Link;
 use crate::{EventRecorder, NodeApi, ObjectCache, PodWriter};
 
 /// How the API is reached. The numbers are the kubelet's.
@@ -62,42 +61,24 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     kube: kube::Client,
-    /// Of its own, so that no long answer holds up a lease; replaced when it may be broken.
-    heartbeat: ArcSwap<kube::Client>,
-    rebuild: Option<kube::Config>,
+    heartbeat: kube::Client,
+    /// Behind the heartbeats: a connection of their own, so that no long answer holds up a lease.
+    heartbeat_link: Option<Arc<Link>>,
     config: Config,
     limiter: Limiter,
 }
 
 impl Client {
-    /// Reads the kubeconfig. Does not talk to the API.
+    /// Reads the kubeconfig, and follows it from then on. Does not talk to the API.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
-        let path = config.kubeconfig.clone();
-        let invalid = |message: String| ConnectError::Invalid {
-            path: path.clone(),
-            message,
-        };
-        let file = Kubeconfig::read_from(&path).map_err(|error| match error {
-            KubeconfigError::ReadConfig(source, _) => ConnectError::Unreadable {
-                path: path.clone(),
-                source,
-            },
-            other => invalid(first_line(&other.to_string())),
-        })?;
-        if file.clusters.is_empty() && file.contexts.is_empty() {
-            return Err(invalid("it names no cluster and no context".into()));
-        }
-        let mut kube = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-            .await
-            .map_err(|e| invalid(explain(&e)))?;
-        // Every caller retries by what it wants; retries below would only hide how the API is.
-        kube.default_retry = false;
-        let build = |what: &kube::Config| {
-            kube::Client::try_from(what.clone())
-                .map_err(|e| invalid(format!("no client can be made of it: {}", chain(&e))))
-        };
-        let (main, heartbeat) = (build(&kube)?, build(&kube)?);
-        Ok(Self::from_parts(main, heartbeat, Some(kube), config))
+        let main = Link::open(&config.kubeconfig).await?;
+        let heartbeat = Link::open(&config.kubeconfig).await?;
+        Ok(Self::from_parts(
+            main.client(),
+            heartbeat.client(),
+            Some(heartbeat),
+            config,
+        ))
     }
 
     /// Over a client that exists, for tests.
@@ -106,12 +87,17 @@ impl Client {
         Self::from_parts(kube.clone(), kube, None, Config::new("/nowhere", node_name))
     }
 
-    fn from_parts(main: kube::Client, heartbeat: kube::Client, rebuild: Option<kube::Config>, config: Config) -> Self {
+    fn from_parts(
+        kube: kube::Client,
+        heartbeat: kube::Client,
+        heartbeat_link: Option<Arc<Link>>,
+        config: Config,
+    ) -> Self {
         let limiter = Limiter::new(config.qps, config.burst);
         Self(Arc::new(Inner {
-            kube: main,
-            heartbeat: ArcSwap::from_pointee(heartbeat),
-            rebuild,
+            kube,
+            heartbeat,
+            heartbeat_link,
             config,
             limiter,
         }))
@@ -164,18 +150,13 @@ impl Client {
     }
 
     pub(crate) fn heartbeat(&self) -> kube::Client {
-        kube::Client::clone(&self.0.heartbeat.load())
+        self.0.heartbeat.clone()
     }
 
     /// Drops the connections of heartbeats: after two failures in a row they may be dead without knowing it.
-    pub(crate) fn renew_heartbeat(&self) {
-        let fresh = self
-            .0
-            .rebuild
-            .as_ref()
-            .and_then(|c| kube::Client::try_from(c.clone()).ok());
-        if let Some(fresh) = fresh {
-            self.0.heartbeat.store(Arc::new(fresh));
+    pub(crate) async fn renew_heartbeat(&self) {
+        if let Some(link) = &self.0.heartbeat_link {
+            link.reopen().await;
         }
     }
 
@@ -183,19 +164,6 @@ impl Client {
     pub(crate) async fn request<T>(&self, call: Call<'_>, request: impl Future<Output = kube::Result<T>>) -> Result<T> {
         self.0.limiter.acquire().await;
         error::bounded(call, self.0.config.request_timeout, request).await
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn explain(error: &KubeconfigError) -> String {
-    match error {
-        KubeconfigError::CurrentContextNotSet => "current-context is not set".into(),
-        KubeconfigError::LoadContext(name) => format!("there is no context {name:?}, which current-context names"),
-        KubeconfigError::LoadClusterOfContext(name) => format!("there is no cluster {name:?}, which the context names"),
-        other => first_line(&other.to_string()),
     }
 }
 

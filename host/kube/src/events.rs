@@ -63,14 +63,14 @@ impl EventRecorder {
                     // In the middle of an event the pause before the next try ends too, and the farewell is bounded.
                     () = shutdown.cancelled() => break,
                     next = told.recv() => match next {
-                        Some(told) => sender.carry(told, &shutdown).await,
+                        Some(told) => sender.carry(&told, &shutdown).await,
                         None => return,
                     },
                 }
             }
             let rest = async {
                 while let Ok(told) = told.try_recv() {
-                    sender.carry(told, &shutdown).await;
+                    sender.carry(&told, &shutdown).await;
                 }
             };
             let _ = tokio::time::timeout(FAREWELL, rest).await;
@@ -142,7 +142,7 @@ struct Sender {
 }
 
 impl Sender {
-    async fn carry(&mut self, told: Told, shutdown: &CancellationToken) {
+    async fn carry(&mut self, told: &Told, shutdown: &CancellationToken) {
         let Some(mut what) = self.correlator.take(told) else {
             return;
         };

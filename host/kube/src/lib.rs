@@ -15,6 +15,7 @@ mod client;
 mod error;
 mod events;
 mod limit;
+mod link;
 mod nodes;
 mod objects;
 mod patch;

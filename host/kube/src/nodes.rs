@@ -402,7 +402,7 @@ impl Nodes for NodeApi {
             }
         }
         if self.0.failures.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
-            self.0.client.renew_heartbeat();
+            self.0.client.renew_heartbeat().await;
         }
         Err(last.unwrap_or_else(|| Error::retry("the lease was not renewed")))
     }

@@ -60,7 +60,7 @@ fn find_mount(mountinfo: &str, dir: &str) -> Option<Mount> {
                 shared: fields.iter().skip(6).any(|f| f.starts_with("shared:")),
             })
         })
-        .last()
+        .next_back()
 }
 
 /// The kernel writes blanks and backslashes of paths in octal.

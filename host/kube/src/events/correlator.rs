@@ -77,7 +77,7 @@ impl Correlator {
     }
 
     /// None for spam.
-    pub(super) fn take(&mut self, told: Told) -> Option<Send> {
+    pub(super) fn take(&mut self, told: &Told) -> Option<Send> {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let object = &told.object;
         let object_key = (
@@ -134,7 +134,7 @@ impl Correlator {
                 event: Box::new(event.clone()),
             });
         }
-        let event = self.event(&told, message);
+        let event = self.event(told, message);
         self.known.insert(key, event.clone());
         Some(Send::New(Box::new(event)))
     }

@@ -31,7 +31,7 @@ fn told(object: &str, message: &str, second: i64) -> Told {
 
 #[test]
 fn an_event_has_the_kubelets_shape() {
-    let Some(Send::New(event)) = Correlator::new("lab-node").take(told("be", "m", 0)) else {
+    let Some(Send::New(event)) = Correlator::new("lab-node").take(&told("be", "m", 0)) else {
         panic!("not new")
     };
     let value = serde_json::to_value(event).unwrap();
@@ -52,10 +52,10 @@ fn an_event_has_the_kubelets_shape() {
 #[test]
 fn repeats_are_counted() {
     let mut correlator = Correlator::new("n");
-    let Some(Send::New(first)) = correlator.take(told("a", "m", 0)) else {
+    let Some(Send::New(first)) = correlator.take(&told("a", "m", 0)) else {
         panic!("not new")
     };
-    let Some(Send::Again { event }) = correlator.take(told("a", "m", 5)) else {
+    let Some(Send::Again { event }) = correlator.take(&told("a", "m", 5)) else {
         panic!("not again")
     };
     assert_eq!(event.metadata.name, first.metadata.name);
@@ -65,21 +65,21 @@ fn repeats_are_counted() {
     );
     assert_eq!(event.last_timestamp.as_ref().unwrap().0, at(5));
     assert!(
-        matches!(correlator.take(told("b", "m", 5)), Some(Send::New(_))),
+        matches!(correlator.take(&told("b", "m", 5)), Some(Send::New(_))),
         "another object is another event"
     );
     let warning = Told {
         warning: true,
         ..told("a", "m", 6)
     };
-    assert!(matches!(correlator.take(warning), Some(Send::New(_))));
+    assert!(matches!(correlator.take(&warning), Some(Send::New(_))));
 }
 
 #[test]
 fn many_similar_ones_become_one() {
     let mut correlator = Correlator::new("n");
     let sent: Vec<_> = (0..12)
-        .map(|i| correlator.take(told("a", &format!("m{i}"), i)).unwrap())
+        .map(|i| correlator.take(&told("a", &format!("m{i}"), i)).unwrap())
         .collect();
     let news = sent.iter().filter(|s| matches!(s, Send::New(_))).count();
     assert_eq!(news, 10, "nine of their own, and the combined one");
@@ -92,7 +92,7 @@ fn many_similar_ones_become_one() {
         Some("(combined from similar events): m11")
     );
     assert_eq!(sent[11].event().count, Some(3));
-    let later = correlator.take(told("a", "x", 1000)).unwrap();
+    let later = correlator.take(&told("a", "x", 1000)).unwrap();
     assert_eq!(
         later.event().message.as_deref(),
         Some("x"),
@@ -104,25 +104,25 @@ fn many_similar_ones_become_one() {
 fn one_object_cannot_flood_the_api() {
     let mut correlator = Correlator::new("n");
     let passed = (0..100)
-        .filter(|_| correlator.take(told("a", "m", 0)).is_some())
+        .filter(|_| correlator.take(&told("a", "m", 0)).is_some())
         .count();
     assert_eq!(passed, 25);
-    assert!(correlator.take(told("b", "m", 0)).is_some());
-    assert!(correlator.take(told("a", "m", 299)).is_none());
-    assert!(correlator.take(told("a", "m", 300 + 299)).is_some());
+    assert!(correlator.take(&told("b", "m", 0)).is_some());
+    assert!(correlator.take(&told("a", "m", 299)).is_none());
+    assert!(correlator.take(&told("a", "m", 300 + 299)).is_some());
 }
 
 #[test]
 fn memory_is_bounded() {
     let mut correlator = Correlator::new("n");
     for i in 0..10_000 {
-        correlator.take(told(&format!("o{i}"), "m", 0));
+        correlator.take(&told(&format!("o{i}"), "m", 0));
     }
     assert!(
-        matches!(correlator.take(told("o9999", "m", 1)), Some(Send::Again { .. })),
+        matches!(correlator.take(&told("o9999", "m", 1)), Some(Send::Again { .. })),
         "the latest are remembered"
     );
-    assert!(matches!(correlator.take(told("o0", "m", 1)), Some(Send::New(_))));
+    assert!(matches!(correlator.take(&told("o0", "m", 1)), Some(Send::New(_))));
 }
 
 fn note(message: &str) -> Note {

@@ -289,23 +289,23 @@ impl Directory {
         let (mut pods, mut names) = (BTreeMap::new(), BTreeMap::new());
         for (path, file) in &self.files {
             let Some(pod) = &file.pod else { continue };
-            let first: Option<&&PathBuf> = names.get(&key(pod));
-            if let Some(first) = first {
-                told.insert(format!(
-                    "{}: skipped, {} has a pod {} already",
-                    path.display(),
-                    first.display(),
-                    key(pod)
-                ));
-            } else if pods.contains_key(&uid(pod)) {
-                told.insert(format!(
-                    "{}: skipped, another file has a pod of UID {}",
-                    path.display(),
-                    uid(pod)
-                ));
-            } else {
-                names.insert(key(pod), path);
-                pods.insert(uid(pod), pod.clone());
+            let (name, id) = (key(pod), uid(pod));
+            let taken: (Option<&&PathBuf>, Option<&Arc<Pod>>) = (names.get(&name), pods.get(&id));
+            match taken {
+                (Some(first), _) => {
+                    let (path, first) = (path.display(), first.display());
+                    told.insert(format!("{path}: skipped, {first} has a pod {name} already"));
+                }
+                (None, Some(_)) => {
+                    told.insert(format!(
+                        "{}: skipped, another file has a pod of UID {id}",
+                        path.display()
+                    ));
+                }
+                (None, None) => {
+                    names.insert(name, path);
+                    pods.insert(id, pod.clone());
+                }
             }
         }
         pods

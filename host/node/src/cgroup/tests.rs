@@ -146,8 +146,9 @@ fn fake_v1(dir: &Path, controllers: &[&str]) -> Hierarchy {
     Hierarchy::v1(mounts.collect())
 }
 
-fn text(path: PathBuf) -> String {
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+fn text(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 fn pod(name: &str) -> PodCgroup {

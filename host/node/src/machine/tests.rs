@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn write(path: PathBuf, text: &str) {
+fn write(path: impl AsRef<Path>, text: &str) {
+    let path = path.as_ref();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }

@@ -144,7 +144,8 @@ fn merge_list(mut list: Vec<Value>, patch: Vec<Value>, key: &str, of: &'static T
         }
     }
     if replace {
-        list.clear();
+        // As it stands: keys may repeat (a node's two internal addresses), and then merging would lose elements.
+        return changes.into_iter().map(|item| Ok(Value::Object(cleaned(item, of)?))).collect();
     }
     for item in changes {
         let Some(id) = item.get(key).cloned() else {
