@@ -115,7 +115,7 @@ fn items(value: &Value) -> &[Value] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
     use super::*;
 

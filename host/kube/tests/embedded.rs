@@ -1,5 +1,5 @@
 //! The adapter against the embedded API: real HTTP, TLS, watches and patches.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use std::net::SocketAddr;
 use std::path::Path;
