@@ -166,18 +166,55 @@ pub(crate) fn authenticate(
     signer: &Signer,
     peer: Option<Identity>,
     headers: &HeaderMap,
-) -> Result<Option<Identity>, ApiError> {
-    if peer.is_some() {
-        return Ok(peer);
-    }
-    let Some(token) = bearer(headers) else { return Ok(None) };
-    match check_token(store, signer, token, &[AUDIENCE.to_owned()]) {
-        Ok((identity, _)) => Ok(Some(identity)),
-        Err(why) => {
-            tracing::debug!(why, "refused a bearer token");
-            Err(ApiError::unauthorized())
+) -> Result<Identity, ApiError> {
+    let identity = match (peer, bearer(headers)) {
+        (Some(peer), _) => peer,
+        (None, None) => return Err(ApiError::unauthorized()),
+        (None, Some(token)) => {
+            check_token(store, signer, token, &[AUDIENCE.to_owned()])
+                .map_err(|why| {
+                    tracing::debug!(why, "refused a bearer token");
+                    ApiError::unauthorized()
+                })?
+                .0
         }
+    };
+    impersonate(identity, headers)
+}
+
+/// Whoever may do everything may also do it in another's name (`kubectl --as`).
+fn impersonate(identity: Identity, headers: &HeaderMap) -> Result<Identity, ApiError> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let user = text("impersonate-user");
+    let groups: Vec<String> = headers
+        .get_all("impersonate-group")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .map(str::to_owned)
+        .collect();
+    if user.is_empty() {
+        if groups.is_empty() {
+            return Ok(identity);
+        }
+        return Err(ApiError::bad_request("requested groups without impersonating a user"));
     }
+    if !identity.is_master() {
+        let why = format!(
+            "User {:?} cannot impersonate resource \"users\" in API group \"\" at the cluster scope",
+            identity.user
+        );
+        return Err(ApiError::forbidden("", "users", user, &why));
+    }
+    let mut groups = groups;
+    if user != "system:anonymous" && !groups.iter().any(|g| g == "system:authenticated") {
+        groups.push("system:authenticated".into());
+    }
+    Ok(Identity {
+        user: user.into(),
+        uid: text("impersonate-uid").into(),
+        groups,
+        extra: Map::new(),
+    })
 }
 
 /// What a request does, in the words of an authorizer.

@@ -22,6 +22,7 @@ mod meta;
 mod openapi;
 mod patch;
 mod pki;
+mod protobuf;
 mod proxy;
 mod registry;
 mod rest;
@@ -32,6 +33,8 @@ mod status;
 mod store;
 mod strategy;
 mod table;
+#[cfg(test)]
+mod tests;
 mod token;
 mod typed;
 mod x509;
@@ -54,6 +57,8 @@ use crate::rest::Api;
 use crate::store::Store;
 use crate::token::Signer;
 
+/// How long stragglers may hold the store open at the end.
+const CLOSE: Duration = Duration::from_secs(10);
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Clone)]
@@ -158,7 +163,11 @@ pub async fn start_with(
         let _ = control.await;
         let _ = renewal.await;
         // The last handle of the store is gone with the last connection; its writer then closes the file.
-        let _ = closed.await;
+        if tokio::time::timeout(CLOSE, closed).await.is_err() {
+            tracing::warn!(
+                "the standalone API's store is still in use and was not closed cleanly; nothing acknowledged is lost"
+            );
+        }
     });
     tracing::info!(%addr, kubeconfig = %kubeconfig.display(), "the standalone Kubernetes API listens");
     Ok(Server { addr, kubeconfig, task })

@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Identity;
 use crate::rest::Api;
 
-const MAX_CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS: usize = 2048;
 const MAX_STREAMS: u32 = 1000;
 const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADERS: Duration = Duration::from_secs(30);
+/// Also how long a connection may rest between requests: longer than clients keep theirs, so that they are the ones to close.
+const HEADERS: Duration = Duration::from_secs(150);
 /// Peers that vanished without a word are noticed after this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(5);

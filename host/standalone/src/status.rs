@@ -210,6 +210,6 @@ fn qualified(group: &str, plural: &str) -> String {
 }
 
 /// The `Status` of something that was done and has no object to show for it.
-pub(crate) fn success(code: u16, details: Value) -> Value {
+pub(crate) fn success(code: u16, details: &Value) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code, "details": details })
 }

@@ -89,10 +89,10 @@ fn raw_signature(der: &[u8]) -> Option<[u8; 64]> {
     };
     let (0x02, s, _) = element(rest)? else { return None };
     let mut raw = [0; 64];
-    for (number, end) in [(r, 32), (s, 64)] {
+    for (number, end) in [(r, 32_usize), (s, 64)] {
         let start = number.iter().position(|b| *b != 0).unwrap_or(number.len());
         let digits = &number[start..];
-        let begin = (end as usize).checked_sub(digits.len()).filter(|b| *b + 32 >= end)?;
+        let begin = end.checked_sub(digits.len()).filter(|b| *b + 32 >= end)?;
         raw[begin..end].copy_from_slice(digits);
     }
     Some(raw)

@@ -40,6 +40,7 @@ pub(crate) fn apply(
             }
             (Value::Array(wanted), Some(Field::Set)) => {
                 let list = original.entry(key).or_insert_with(|| Value::Array(Vec::new()));
+                super::strategic::check_length(wanted.len())?;
                 if let Value::Array(list) = list {
                     for item in wanted {
                         if !list.contains(&item) {
@@ -57,6 +58,7 @@ pub(crate) fn apply(
 }
 
 fn keyed(list: &mut Vec<Value>, wanted: Vec<Value>, keys: &[(&str, &str)], of: &'static Type) -> Result<(), String> {
+    super::strategic::check_length(wanted.len())?;
     let id = |item: &Value| -> Vec<Value> {
         keys.iter()
             .map(|(key, default)| item.get(key).cloned().unwrap_or_else(|| (*default).into()))

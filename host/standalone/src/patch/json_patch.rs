@@ -6,6 +6,8 @@ use serde_json::Value;
 const MAX_OPERATIONS: usize = 10_000;
 /// `copy` can double a document each time; beyond this much the patch is refused.
 const MAX_COPIED: usize = 4 << 20;
+/// Values nested deeper than this, which no object of the API is, would cost the stack of whoever walks over them.
+const MAX_DEPTH: usize = 256;
 
 pub(crate) fn apply(document: &mut Value, patch: &Value) -> Result<(), String> {
     let Value::Array(operations) = patch else {
@@ -37,7 +39,11 @@ pub(crate) fn apply(document: &mut Value, patch: &Value) -> Result<(), String> {
             "remove" => {
                 remove(document, path)?;
             }
-            "replace" => *find(document, path)? = value()?,
+            "replace" => {
+                let value = value()?;
+                check_depth(path, &value)?;
+                *find(document, path)? = value;
+            }
             "move" => {
                 let from = member("from")?;
                 if path.starts_with(&format!("{from}/")) {
@@ -92,7 +98,26 @@ fn index(token: &str, len: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("index {token:?} is outside of the list"))
 }
 
+/// How deep a value is nested; what is in the document is never deeper than the limit.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn check_depth(path: &str, value: &Value) -> Result<(), String> {
+    let total = path.matches('/').count() + depth(value);
+    if total > MAX_DEPTH {
+        Err(format!("the document would be nested {total} levels deep"))
+    } else {
+        Ok(())
+    }
+}
+
 fn add(document: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *document = value;
         return Ok(());

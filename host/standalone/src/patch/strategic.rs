@@ -9,6 +9,7 @@ const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
 const ORDER: &str = "$setElementOrder/";
 const DELETE: &str = "$deleteFromPrimitiveList/";
+const MAX_ELEMENTS: usize = 4096;
 
 /// Applies a patch to an object.
 pub(crate) fn merge(
@@ -43,6 +44,7 @@ pub(crate) fn merge(
             let Value::Array(order) = value else {
                 return Err(format!("{key} must be a list"));
             };
+            check_length(order.len())?;
             orders.push((field.to_owned(), order));
         } else {
             plain.push((key, value));
@@ -105,7 +107,7 @@ fn merge_field(original: &mut Map<String, Value>, key: String, patch: Value, of:
             };
             let merged = match field {
                 Some(Field::Keyed(keys, inner)) => merge_list(base, patch, keys[0].0, inner)?,
-                Some(Field::Set) => union(base, patch),
+                Some(Field::Set) => union(base, patch)?,
                 _ => patch,
             };
             original.insert(key, Value::Array(merged));
@@ -118,6 +120,7 @@ fn merge_field(original: &mut Map<String, Value>, key: String, patch: Value, of:
 }
 
 fn merge_list(mut list: Vec<Value>, patch: Vec<Value>, key: &str, of: &'static Type) -> Result<Vec<Value>, String> {
+    check_length(patch.len())?;
     let mut changes = Vec::new();
     let mut replace = false;
     for item in patch {
@@ -145,7 +148,10 @@ fn merge_list(mut list: Vec<Value>, patch: Vec<Value>, key: &str, of: &'static T
     }
     if replace {
         // As it stands: keys may repeat (a node's two internal addresses), and then merging would lose elements.
-        return changes.into_iter().map(|item| Ok(Value::Object(cleaned(item, of)?))).collect();
+        return changes
+            .into_iter()
+            .map(|item| Ok(Value::Object(cleaned(item, of)?)))
+            .collect();
     }
     for item in changes {
         let Some(id) = item.get(key).cloned() else {
@@ -162,19 +168,30 @@ fn merge_list(mut list: Vec<Value>, patch: Vec<Value>, key: &str, of: &'static T
     Ok(list)
 }
 
-fn union(mut list: Vec<Value>, patch: Vec<Value>) -> Vec<Value> {
+/// Elements are looked for one by one; a list that no object has must not keep everybody waiting.
+pub(super) fn check_length(length: usize) -> Result<(), String> {
+    if length > MAX_ELEMENTS {
+        Err(format!("a list has more than {MAX_ELEMENTS} elements"))
+    } else {
+        Ok(())
+    }
+}
+
+fn union(mut list: Vec<Value>, patch: Vec<Value>) -> Result<Vec<Value>, String> {
+    check_length(patch.len())?;
     for item in patch {
         if !list.contains(&item) {
             list.push(item);
         }
     }
-    list
+    Ok(list)
 }
 
 fn delete_values(original: &mut Map<String, Value>, field: &str, gone: &Value) -> Result<(), String> {
     let Value::Array(gone) = gone else {
         return Err(format!("{DELETE}{field} must be a list"));
     };
+    check_length(gone.len())?;
     if let Some(Value::Array(list)) = original.get_mut(field) {
         list.retain(|item| !gone.contains(item));
     }

@@ -10,10 +10,8 @@ mod validation;
 mod verbs;
 mod watch;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
@@ -29,10 +27,11 @@ use crate::proxy::NodeProxy;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Store;
 use crate::token::Signer;
-use crate::{discovery, json, openapi, token};
+use crate::{discovery, json, openapi, protobuf, token};
 
 /// As in the API server: what fits into etcd, with room for the encoding.
 const BODY_LIMIT: usize = 3 << 20;
+const BODY_TIME: Duration = Duration::from_secs(60);
 
 /// What every request's handling needs.
 pub(crate) struct Api {
@@ -62,8 +61,7 @@ impl Api {
             "/version" | "/version/" => return Ok(respond::value(200, &discovery::version())),
             _ => {}
         }
-        let identity = auth::authenticate(&self.store, &self.signer, peer, request.headers())?
-            .ok_or_else(ApiError::unauthorized)?;
+        let identity = auth::authenticate(&self.store, &self.signer, peer, request.headers())?;
         let segments: Vec<String> = path.split('/').skip(1).map(|s| request::decode(s, false)).collect();
         let segments = match segments.split_last() {
             Some((last, rest)) if last.is_empty() => rest.to_vec(),
@@ -161,7 +159,8 @@ fn look_around(segments: &[String], request: &Request<Incoming>) -> Option<ApiRe
             return method_get(request, || {
                 respond::full(
                     200,
-                    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+                    // Asked for with an `@`, which is no media type: answered without, as kube-apiserver does.
+                    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
                     openapi::v2_protobuf(),
                 )
             });
@@ -208,7 +207,15 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 async fn read_body(body: Incoming) -> ApiResult<Bytes> {
-    match Limited::new(body, BODY_LIMIT).collect().await {
+    let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_LIMIT).collect());
+    let Ok(read) = read.await else {
+        return Err(ApiError::new(
+            408,
+            "Timeout",
+            "the body of the request did not arrive in time",
+        ));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
             413,
@@ -223,9 +230,14 @@ async fn read_body(body: Incoming) -> ApiResult<Bytes> {
 async fn read_document(request: Request<Incoming>) -> ApiResult<(Value, Vec<String>)> {
     let media_type = media_type(request.headers());
     let bytes = read_body(request.into_body()).await?;
-    let parsed = match media_type.as_str() {
-        "application/json" | "" => json::parse(&bytes),
-        "application/yaml" | "application/x-yaml" => json::parse_yaml(&bytes),
+    parse_document(&media_type, &bytes)
+}
+
+fn parse_document(media_type: &str, bytes: &[u8]) -> ApiResult<(Value, Vec<String>)> {
+    let parsed = match media_type {
+        "application/json" | "" => json::parse(bytes),
+        "application/yaml" | "application/x-yaml" => json::parse_yaml(bytes),
+        protobuf::MEDIA_TYPE => protobuf::parse(bytes).map(|value| (value, Vec::new())),
         other => return Err(ApiError::unsupported_media(other, "application/json, application/yaml")),
     };
     parsed.map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read: {e}")))

@@ -99,11 +99,11 @@ pub(crate) fn one(resource: &Resource, entry: &Entry, form: Form, columns: bool)
         Form::Object => shown(resource, entry),
         Form::Metadata => encode(&partial(&entry.value()?)).map(Bytes::from),
         Form::Table(include) => {
-            let rows = vec![table::row(resource, entry, include)?];
+            let rows = [table::row(resource, entry, include)?];
             encode(&table::table(
                 resource,
-                rows,
-                json!({ "resourceVersion": entry.rv.to_string() }),
+                &rows,
+                &json!({ "resourceVersion": entry.rv.to_string() }),
                 columns,
             ))
             .map(Bytes::from)
@@ -122,7 +122,7 @@ pub(crate) fn many(
             .iter()
             .map(|e| table::row(resource, e, include))
             .collect::<ApiResult<Vec<_>>>()?;
-        return encode(&table::table(resource, rows, metadata.clone(), true)).map(Bytes::from);
+        return encode(&table::table(resource, &rows, metadata, true)).map(Bytes::from);
     }
     let (kind, version) = match form {
         Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
@@ -131,7 +131,7 @@ pub(crate) fn many(
     // The items are ready-made: a list is put together, not serialised anew.
     let mut out = Vec::with_capacity(256 + entries.iter().map(|e| e.json.len() + 1).sum::<usize>());
     let head = json!({ "kind": kind, "apiVersion": version, "metadata": metadata }).to_string();
-    out.extend_from_slice(head[..head.len() - 1].as_bytes());
+    out.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
     out.extend_from_slice(b",\"items\":[");
     for (i, entry) in entries.iter().enumerate() {
         if i > 0 {

@@ -9,7 +9,7 @@ use super::request::Query;
 use super::respond::{self, Form, Reply};
 use super::update::{Changed, Scope, update};
 use super::validation::Validation;
-use super::{Api, create, list, media_type, read_body, read_document, watch};
+use super::{Api, create, list, media_type, parse_document, read_body, read_document, watch};
 use crate::auth::Attributes;
 use crate::patch::{self, Format};
 use crate::proxy::NodeRequest;
@@ -294,7 +294,7 @@ impl Api {
                 if !resource.group.is_empty() {
                     details["group"] = resource.group.into();
                 }
-                Ok(respond::value(200, &success(200, details)))
+                Ok(respond::value(200, &success(200, &details)))
             }
             Deleted::Gone(entry) | Deleted::Waiting(entry) => Ok(respond::full(
                 200,
@@ -354,7 +354,7 @@ impl Api {
                 txn.put(resource, &mut object)
             })
             .await?;
-        Ok(respond::value(201, &success(201, json!({}))))
+        Ok(respond::value(201, &success(201, &json!({}))))
     }
 
     /// Nothing here limits disruptions, so that an eviction is a deletion.
@@ -368,7 +368,7 @@ impl Api {
                 delete(txn, resource, &namespace, &name, &options)
             })
             .await?;
-        Ok(respond::value(201, &success(201, json!({}))))
+        Ok(respond::value(201, &success(201, &json!({}))))
     }
 }
 
@@ -378,11 +378,7 @@ async fn delete_options(query: &Query, request: Request<Incoming>) -> ApiResult<
     if bytes.is_empty() {
         return DeleteOptions::parse(query, None);
     }
-    let parsed = match media_type.as_str() {
-        "application/yaml" => bodies::parse_yaml(&bytes),
-        _ => bodies::parse(&bytes),
-    };
-    let (body, _) = parsed.map_err(|e| ApiError::bad_request(format!("the options cannot be read: {e}")))?;
+    let (body, _) = parse_document(&media_type, &bytes)?;
     DeleteOptions::parse(query, Some(&body))
 }
 

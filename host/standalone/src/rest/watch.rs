@@ -40,6 +40,8 @@ struct Watch {
     end: Instant,
     next_bookmark: Instant,
     shutdown: CancellationToken,
+    /// A bookmark is to be sent as soon as everything before it is.
+    mark_due: bool,
     done: bool,
 }
 
@@ -87,6 +89,7 @@ pub(crate) fn watch(
         end: now + length,
         next_bookmark: now + BOOKMARK_PERIOD,
         shutdown,
+        mark_due: false,
         done: false,
     };
     // Without a version a watch starts with what is there, unless it says that it does not want that.
@@ -138,7 +141,7 @@ impl Watch {
             if let Some(bytes) = self.pending.take() {
                 return Some(bytes);
             }
-            if self.done {
+            if self.done && !self.mark_due {
                 return None;
             }
             // Seen before the history is read, so that nothing committed in between is slept over.
@@ -151,20 +154,22 @@ impl Watch {
                     continue;
                 }
             }
-            let mark = self.bookmarks.then_some(self.next_bookmark);
+            if std::mem::take(&mut self.mark_due) {
+                let mut out = Vec::new();
+                self.bookmark(&mut out, false);
+                return Some(out.into());
+            }
             // Every arm only waits; whichever loses has taken nothing.
             tokio::select! {
                 changed = self.news.changed() => self.done = changed.is_err(),
                 () = self.shutdown.cancelled() => self.done = true,
                 () = sleep_until(self.end) => {
                     self.done = true;
-                    if self.bookmarks {
-                        self.pending = Some(self.bookmark_bytes());
-                    }
+                    self.mark_due = self.bookmarks;
                 }
-                () = sleep_until(mark.unwrap_or(self.end)), if mark.is_some() => {
+                () = sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
-                    self.pending = Some(self.bookmark_bytes());
+                    self.mark_due = true;
                 }
             }
         }
@@ -217,12 +222,6 @@ impl Watch {
         Ok(())
     }
 
-    fn bookmark_bytes(&self) -> Bytes {
-        let mut out = Vec::new();
-        self.bookmark(&mut out, false);
-        out.into()
-    }
-
     fn bookmark(&self, out: &mut Vec<u8>, initial: bool) {
         let mut metadata = json!({ "resourceVersion": self.cursor.to_string() });
         if initial {
@@ -247,6 +246,7 @@ impl Watch {
         let mut out = Vec::new();
         write_event(&mut out, "ERROR", &error.to_value());
         self.pending = Some(out.into());
+        self.mark_due = false;
         self.done = true;
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use witlet_core::manifest::{default_pod, validate_pod};
 use witlet_core::resources::qos;
 
-use super::refuse_kind;
+use super::{NameRule, refuse_kind};
 use crate::meta;
 use crate::registry;
 use crate::status::{ApiError, ApiResult, Cause};
@@ -45,7 +45,13 @@ pub(super) fn complete(pod: &mut Value, mut causes: Vec<Cause>) -> ApiResult<Pod
     let mut typed =
         Pod::deserialize(&*pod).map_err(|e| ApiError::bad_request(format!("Pod cannot be handled as a Pod: {e}")))?;
     default_pod(&mut typed);
-    for problem in validate_pod(&typed) {
+    causes.extend(ephemeral_problems(&typed));
+    // The shared check is for manifests, which may not have ephemeral containers at all.
+    let mut checked = typed.clone();
+    if let Some(spec) = &mut checked.spec {
+        spec.ephemeral_containers = None;
+    }
+    for problem in validate_pod(&checked) {
         let cause = Cause::parse(&problem);
         if !causes.contains(&cause) {
             causes.push(cause);
@@ -54,6 +60,37 @@ pub(super) fn complete(pod: &mut Value, mut causes: Vec<Cause>) -> ApiResult<Pod
     *pod = serde_json::to_value(&typed).map_err(ApiError::internal)?;
     refuse_kind("", "Pod", pod, &causes)?;
     Ok(typed)
+}
+
+fn ephemeral_problems(pod: &Pod) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let Some(spec) = &pod.spec else { return causes };
+    let mut names: Vec<&str> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .map(|c| c.name.as_str())
+        .collect();
+    for (i, container) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        let field = |name: &str| format!("spec.ephemeralContainers[{i}].{name}");
+        if let Some(problem) = NameRule::Label.problem(&container.name) {
+            causes.push(Cause::new(
+                field("name"),
+                format!("Invalid value: {:?}: {problem}", container.name),
+            ));
+        } else if names.contains(&container.name.as_str()) {
+            causes.push(Cause::new(
+                field("name"),
+                format!("Duplicate value: {:?}", container.name),
+            ));
+        }
+        if container.image.as_deref().unwrap_or_default().is_empty() {
+            causes.push(Cause::new(field("image"), "Required value"));
+        }
+        names.push(&container.name);
+    }
+    causes
 }
 
 fn service_account(txn: &Txn<'_>, pod: &mut Value) -> ApiResult<()> {

@@ -88,7 +88,7 @@ pub(crate) fn row(resource: &Resource, entry: &Entry, include: Include) -> ApiRe
     Ok(row)
 }
 
-pub(crate) fn table(resource: &Resource, rows: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
+pub(crate) fn table(resource: &Resource, rows: &[Value], metadata: &Value, with_columns: bool) -> Value {
     let columns: Vec<Value> = if with_columns {
         let column = |c: &Column| json!({ "name": c.name, "type": c.kind, "format": c.format, "description": c.name, "priority": i32::from(c.wide) });
         resource.printer.columns.iter().map(column).collect()
