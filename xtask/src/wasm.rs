@@ -20,7 +20,7 @@ const DEBIAN_LINKER: &str = "wasm-ld-19";
 const PREFIX: &str = "witlet-plugin-";
 
 /// Builds every default plugin; the directory with the components.
-pub fn build_plugins(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build_plugins(root: &Path) -> Result<PathBuf> {
     let names = plugin_names(root)?;
     let target_dir = root.join("target/wasm");
     compile(root, &target_dir, &names)?;

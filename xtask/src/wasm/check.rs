@@ -115,3 +115,74 @@ fn look(encoded: &[u8]) -> Result<Seen> {
     }
     Ok(seen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty component with these custom sections.
+    fn component_with(sections: &[(&str, &str)]) -> Vec<u8> {
+        let mut out = b"\0asm\x0d\0\x01\0".to_vec();
+        for (name, data) in sections {
+            // Lengths below 128 are one byte, others two.
+            let length = |n: usize| {
+                if n < 128 {
+                    vec![n as u8]
+                } else {
+                    vec![n as u8 | 0x80, (n >> 7) as u8]
+                }
+            };
+            let body = [length(name.len()), name.as_bytes().to_vec(), data.as_bytes().to_vec()].concat();
+            out.push(0);
+            out.extend(length(body.len()));
+            out.extend(body);
+        }
+        out
+    }
+
+    fn refused(name: &str, sections: &[(&str, &str)]) -> String {
+        match component(name, &component_with(sections)) {
+            Ok(()) => "accepted".to_owned(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn the_manifest_must_fit() {
+        const SECTION: &str = "witlet:manifest";
+        let manifest = |name: &str, track: &str, kind: &str| {
+            format!(r#"{{"name":"{name}","track":"{track}","kind":"{kind}","capabilities":[]}}"#)
+        };
+        let good = manifest("p", "0.1", "policy");
+        assert_eq!(refused("p", &[]), "0 manifests instead of one");
+        assert_eq!(
+            refused("p", &[(SECTION, &good), (SECTION, &good)]),
+            "2 manifests instead of one"
+        );
+        assert!(refused("p", &[(SECTION, "{")]).starts_with("the manifest: "));
+        assert_eq!(refused("q", &[(SECTION, &good)]), "the manifest's name is \"p\"");
+        assert_eq!(
+            refused("p", &[(SECTION, &manifest("p", "0.2", "policy"))]),
+            "the manifest's track is \"0.2\""
+        );
+        assert_eq!(
+            refused("p", &[(SECTION, &manifest("p", "0.1", "poem"))]),
+            "no such kind: poem"
+        );
+        let message = "exports {} instead of {\"witlet:policy/admission@0.1.0\"}";
+        assert_eq!(refused("p", &[(SECTION, &good)]), message);
+    }
+
+    #[test]
+    fn capabilities_are_what_not_everybody_gets() {
+        for (import, expected) in [
+            ("witlet:base/log@0.1.0", None),
+            ("witlet:network/sandboxes@0.1.0", None),
+            ("witlet:base/egress-http@0.1.0", Some("egress-http")),
+            ("witlet:probe/pod-net@0.1.0", Some("pod-net")),
+            ("wasi:cli/environment@0.2.0", Some("environment")),
+        ] {
+            assert_eq!(capability(import).as_deref(), expected, "{import}");
+        }
+    }
+}
