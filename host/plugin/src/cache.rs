@@ -10,7 +10,7 @@ use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -59,7 +59,10 @@ impl Cache {
         if metadata.mode() & 0o077 != 0 {
             rustix::fs::fchmod(&dir, Mode::RWXU)?;
         }
-        Ok(Self { dir, temporary: AtomicU64::new(0) })
+        Ok(Self {
+            dir,
+            temporary: AtomicU64::new(0),
+        })
     }
 
     /// What a compiled component is found under: its source, and all that decides over the code that comes out.
@@ -81,17 +84,23 @@ impl Cache {
                 return Lookup::Miss;
             }
         };
-        let loaded = verified(&bytes).ok_or_else(|| "its digest does not fit".to_owned()).and_then(|code| {
-            // SAFETY: `deserialize` runs whatever native code it is given. This code was written by `store` of this or an
-            // earlier process of the agent: the directory belongs to us and nobody else can write to it or to one above it
-            // (checked in `open`), the file is a regular one of ours (checked in `read`), and what was read has the digest
-            // that was recorded with it. That the code fits this engine is checked by wasmtime and part of the key.
-            unsafe { Component::deserialize(engine.wasmtime(), code) }.map_err(|e| e.to_string())
-        });
+        let loaded = verified(&bytes)
+            .ok_or_else(|| "its digest does not fit".to_owned())
+            .and_then(|code| {
+                // SAFETY: `deserialize` runs whatever native code it is given. This code was written by `store` of this or an
+                // earlier process of the agent: the directory belongs to us and nobody else can write to it or to one above it
+                // (checked in `open`), the file is a regular one of ours (checked in `read`), and what was read has the digest
+                // that was recorded with it. That the code fits this engine is checked by wasmtime and part of the key.
+                unsafe { Component::deserialize(engine.wasmtime(), code) }.map_err(|e| e.to_string())
+            });
         match loaded {
             Ok(component) => Lookup::Hit(component),
             Err(reason) => {
-                tracing::warn!(file = name, reason, "a compiled plugin was altered; it is removed and compiled again");
+                tracing::warn!(
+                    file = name,
+                    reason,
+                    "a compiled plugin was altered; it is removed and compiled again"
+                );
                 let _ = rustix::fs::unlinkat(&self.dir, &name, AtFlags::empty());
                 Lookup::Corrupt
             }
@@ -114,9 +123,18 @@ impl Cache {
     /// Other processes see the old file or the whole new one.
     pub(crate) fn store(&self, key: &str, code: &[u8]) -> io::Result<()> {
         let name = file_name(key);
-        let temporary = format!(".{}.{}", std::process::id(), self.temporary.fetch_add(1, Ordering::Relaxed));
+        let temporary = format!(
+            ".{}.{}",
+            std::process::id(),
+            self.temporary.fetch_add(1, Ordering::Relaxed)
+        );
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(rustix::fs::openat(&self.dir, &temporary, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut file = File::from(rustix::fs::openat(
+            &self.dir,
+            &temporary,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )?);
         let written = (|| {
             file.write_all(MAGIC)?;
             file.write_all(&Sha256::digest(code))?;
@@ -134,7 +152,9 @@ impl Cache {
 
     /// The oldest files go first. Best effort: what stays is only litter.
     fn prune(&self) {
-        let Ok(entries) = rustix::fs::Dir::read_from(&self.dir) else { return };
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.dir) else {
+            return;
+        };
         let mut files = Vec::new();
         for entry in entries.flatten() {
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -201,8 +221,8 @@ impl Hasher for StableHasher {
     }
 }
 
-/// Where it is, for messages.
-pub(crate) fn open_or_warn(path: &PathBuf) -> Option<Cache> {
+/// A node works without a cache, only slower at its start.
+pub(crate) fn open_or_warn(path: &Path) -> Option<Cache> {
     match Cache::open(path) {
         Ok(cache) => Some(cache),
         Err(error) => {

@@ -84,7 +84,9 @@ impl Compiler {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| format!("compiling did not end: {e}"))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| format!("compiling did not end: {e}"))
 }
 
 pub(crate) fn chain(error: &wasmtime::Error) -> String {
@@ -93,7 +95,9 @@ pub(crate) fn chain(error: &wasmtime::Error) -> String {
 }
 
 async fn compile_elsewhere(command: &[String], source: &[u8]) -> Result<Vec<u8>, String> {
-    let (program, args) = command.split_first().ok_or_else(|| "the command that compiles plugins is empty".to_owned())?;
+    let (program, args) = command
+        .split_first()
+        .ok_or_else(|| "the command that compiles plugins is empty".to_owned())?;
     let mut child = Command::new(program)
         .args(args)
         .env_clear()
@@ -122,7 +126,11 @@ async fn compile_elsewhere(command: &[String], source: &[u8]) -> Result<Vec<u8>,
             return Ok(code);
         }
         let words = String::from_utf8_lossy(&words).trim().to_owned();
-        Err(if words.is_empty() { format!("the compiler ended with {status}") } else { words })
+        Err(if words.is_empty() {
+            format!("the compiler ended with {status}")
+        } else {
+            words
+        })
     };
     match tokio::time::timeout(WALL, work).await {
         Ok(result) => result,
@@ -134,7 +142,14 @@ async fn compile_elsewhere(command: &[String], source: &[u8]) -> Result<Vec<u8>,
 /// processor time and memory.
 pub fn compile_stdin_to_stdout() -> Result<(), String> {
     let limit = |resource, value| {
-        setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) }).map_err(|e| format!("limits: {e}"))
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(value),
+                maximum: Some(value),
+            },
+        )
+        .map_err(|e| format!("limits: {e}"))
     };
     limit(Resource::Cpu, CPU_SECONDS)?;
     limit(Resource::As, ADDRESS_SPACE)?;
@@ -142,11 +157,18 @@ pub fn compile_stdin_to_stdout() -> Result<(), String> {
     limit(Resource::Fsize, 0)?;
     let mut source = Vec::new();
     let most = u64::try_from(MAX_COMPONENT).unwrap_or(u64::MAX);
-    std::io::stdin().lock().take(most + 1).read_to_end(&mut source).map_err(|e| format!("standard input: {e}"))?;
+    std::io::stdin()
+        .lock()
+        .take(most + 1)
+        .read_to_end(&mut source)
+        .map_err(|e| format!("standard input: {e}"))?;
     if source.len() > MAX_COMPONENT {
         return Err(format!("more than {MAX_COMPONENT} bytes"));
     }
     let engine = Engine::new(&settings()).map_err(|e| chain(&e))?;
     let code = engine.precompile_component(&source).map_err(|e| chain(&e))?;
-    std::io::stdout().lock().write_all(&code).map_err(|e| format!("standard output: {e}"))
+    std::io::stdout()
+        .lock()
+        .write_all(&code)
+        .map_err(|e| format!("standard output: {e}"))
 }

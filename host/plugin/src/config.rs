@@ -89,7 +89,9 @@ impl Source {
         }
         let path = PathBuf::from(text.strip_prefix("file:").unwrap_or(text));
         if !path.is_absolute() {
-            return Err(format!("source {text:?}: write \"builtin:NAME\" or an absolute path such as \"file:/etc/witlet/plugins/a.wasm\""));
+            return Err(format!(
+                "source {text:?}: write \"builtin:NAME\" or an absolute path such as \"file:/etc/witlet/plugins/a.wasm\""
+            ));
         }
         Ok(Self::File(path))
     }
@@ -139,7 +141,9 @@ impl<'de> Deserialize<'de> for Instances {
                 let Warm { warm, max_calls } = table.try_into().map_err(D::Error::custom)?;
                 Ok(Self::Warm { warm, max_calls })
             }
-            _ => Err(D::Error::custom("instances: write \"per-call\" or { warm = 4, max_calls = 10000 }")),
+            _ => Err(D::Error::custom(
+                "instances: write \"per-call\" or { warm = 4, max_calls = 10000 }",
+            )),
         }
     }
 }
@@ -191,7 +195,10 @@ impl Limits {
             memory: config.memory.unwrap_or(mib(16)),
             cpu_per_call: config.cpu_per_call.map_or(cpu, |s| s.0),
             wall_per_call: config.wall_per_call.map_or(wall, |s| s.0),
-            concurrency: config.concurrency.or(NonZeroUsize::new(concurrency)).unwrap_or(NonZeroUsize::MIN),
+            concurrency: config
+                .concurrency
+                .or(NonZeroUsize::new(concurrency))
+                .unwrap_or(NonZeroUsize::MIN),
             queue: config.queue.unwrap_or(queue),
             instances: config.instances.unwrap_or(Instances::PerCall),
             host_copy: usize::try_from(copy.0).unwrap_or(usize::MAX),
@@ -251,22 +258,35 @@ impl PluginConfig {
     pub fn problems(&self, name: &str) -> Vec<String> {
         let mut problems = Vec::new();
         if !is_name(name) {
-            problems.push(format!("{name:?} is no name for a plugin: a-z, 0-9 and '-', at most 63 characters, no '-' at the ends"));
+            problems.push(format!(
+                "{name:?} is no name for a plugin: a-z, 0-9 and '-', at most 63 characters, no '-' at the ends"
+            ));
         }
         if self.fail == Some(Fail::Open) && !self.kind.may_fail_open() {
-            problems.push(format!("fail = \"open\": a pod cannot run without its {}; write \"closed\" or \"last-good\"", self.kind));
+            problems.push(format!(
+                "fail = \"open\": a pod cannot run without its {}; write \"closed\" or \"last-good\"",
+                self.kind
+            ));
         }
         // A CNI ADD that failed half-way must be undone before the next one, not repeated on another version.
         if self.fail == Some(Fail::LastGood) && self.kind == Kind::Network {
-            problems.push("fail = \"last-good\": setting up a network cannot be repeated on another version; write \"closed\"".to_owned());
+            problems.push(
+                "fail = \"last-good\": setting up a network cannot be repeated on another version; write \"closed\""
+                    .to_owned(),
+            );
         }
         if let Some(pin) = &self.sha256
             && (pin.len() != 64 || !pin.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
         {
-            problems.push(format!("sha256 = {pin:?}: write the 64 lower-case hexadecimal digits that sha256sum prints"));
+            problems.push(format!(
+                "sha256 = {pin:?}: write the 64 lower-case hexadecimal digits that sha256sum prints"
+            ));
         }
         if self.drivers.is_some() && self.kind != Kind::Volume {
-            problems.push(format!("drivers: only volume plugins have drivers, this one is kind = \"{}\"", self.kind));
+            problems.push(format!(
+                "drivers: only volume plugins have drivers, this one is kind = \"{}\"",
+                self.kind
+            ));
         }
         if self.limits.memory.is_some_and(|m| m.0 < 1 << 16 || m.0 > 1 << 32) {
             problems.push("limits.memory: between 64KiB and 4GiB".to_owned());
@@ -308,7 +328,11 @@ impl PluginsConfig {
                 Err(error) => errors.push(format!("plugin.{name}: {}", error.to_string().trim_end())),
             }
         }
-        if errors.is_empty() { Ok(Self { plugins }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { plugins })
+        } else {
+            Err(errors)
+        }
     }
 }
 

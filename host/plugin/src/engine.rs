@@ -47,7 +47,11 @@ impl PluginEngine {
             .thread_name("witlet-guest")
             .enable_all()
             .build()?;
-        Ok(Self { clock: Clock::start(engine.weak())?, engine, guests: Some(guests) })
+        Ok(Self {
+            clock: Clock::start(engine.weak())?,
+            engine,
+            guests: Some(guests),
+        })
     }
 
     pub(crate) fn wasmtime(&self) -> &Engine {
@@ -70,10 +74,17 @@ impl PluginEngine {
         let running = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| {
             // Time that the guest spends waiting in a host function is not its own: what counts is what the thread worked.
-            if running.used() >= limit { Ok(UpdateDeadline::Interrupt) } else { Ok(UpdateDeadline::Yield(1)) }
+            if running.used() >= limit {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
         });
         store.set_epoch_deadline(1);
-        Budget { meter, _ticking: self.clock.run() }
+        Budget {
+            meter,
+            _ticking: self.clock.run(),
+        }
     }
 }
 
@@ -105,7 +116,9 @@ impl Meter {
 fn thread_time() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// A call's processor time: set, counted and, through the clock it keeps running, enforced.
@@ -165,7 +178,10 @@ impl Clock {
                 }
             }
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     fn run(&self) -> Ticking {
@@ -174,7 +190,10 @@ impl Clock {
         {
             thread.thread().unpark();
         }
-        Ticking { shared: Arc::clone(&self.shared), _thread: self.thread.as_ref().map(|t| t.thread().clone()) }
+        Ticking {
+            shared: Arc::clone(&self.shared),
+            _thread: self.thread.as_ref().map(|t| t.thread().clone()),
+        }
     }
 }
 
@@ -225,7 +244,10 @@ mod tests {
                 (result, budget.spent())
             })
             .unwrap();
-        let (result, spent) = tokio::time::timeout(Duration::from_secs(60), handle).await.unwrap().unwrap();
+        let (result, spent) = tokio::time::timeout(Duration::from_secs(60), handle)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(result.unwrap_err().downcast_ref::<Trap>(), Some(&Trap::Interrupt));
         assert!(spent >= Duration::from_millis(30), "{spent:?}");
     }

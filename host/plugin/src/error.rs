@@ -28,7 +28,10 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(kind: FaultKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
+        Self {
+            kind,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
@@ -100,7 +103,10 @@ impl CallError {
     /// The value of the metric's label `outcome`.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
-            Self::Guest(Fault { kind: FaultKind::Denied, .. }) => "denied",
+            Self::Guest(Fault {
+                kind: FaultKind::Denied,
+                ..
+            }) => "denied",
             Self::Guest(_) => "guest_error",
             Self::Trap(_) | Self::Nonsense(_) | Self::Host(_) => "trap",
             Self::CpuTimeout(_) => "cpu_timeout",
@@ -131,7 +137,9 @@ impl CallError {
             Self::Trap(_) | Self::CpuTimeout(_) | Self::Overload(_) | Self::Nonsense(_) => Class::Retry,
             Self::Host(_) => Class::Bug,
         };
-        Error::new(class, format!("plugin {plugin}, {func}: {self}")).with_reason("PluginFailed").with_source(self)
+        Error::new(class, format!("plugin {plugin}, {func}: {self}"))
+            .with_reason("PluginFailed")
+            .with_source(self)
     }
 }
 

@@ -54,11 +54,13 @@ impl Loader {
         number: u64,
         metrics: Arc<PluginMetrics>,
     ) -> Result<Generation, LoadError> {
-        self.try_load(name, config, number, metrics).await.map_err(|cause| LoadError {
-            plugin: name.to_owned(),
-            source_text: config.source.to_string(),
-            cause,
-        })
+        self.try_load(name, config, number, metrics)
+            .await
+            .map_err(|cause| LoadError {
+                plugin: name.to_owned(),
+                source_text: config.source.to_string(),
+                cause,
+            })
     }
 
     async fn try_load(
@@ -75,25 +77,44 @@ impl Loader {
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let shown = hex(&digest);
         if let Some(wanted) = config.sha256.as_ref().filter(|w| **w != shown) {
-            return Err(LoadCause::Pin { found: shown, wanted: wanted.clone() });
+            return Err(LoadCause::Pin {
+                found: shown,
+                wanted: wanted.clone(),
+            });
         }
         // What it is for comes before anything that costs.
         let manifest = Manifest::read(&bytes)?;
         manifest.check(config.kind)?;
         let asked = manifest.capabilities()?;
         if let Some(unfit) = asked.iter().find(|c| !c.fits(config.kind)) {
-            return Err(LoadCause::Config(format!("it asks for {unfit}, which {} plugins cannot have", config.kind)));
+            return Err(LoadCause::Config(format!(
+                "it asks for {unfit}, which {} plugins cannot have",
+                config.kind
+            )));
         }
-        let unused: Vec<_> =
-            Capability::ALL.into_iter().filter(|c| config.grants.has(*c) && !asked.contains(c)).map(Capability::as_str).collect();
+        let unused: Vec<_> = Capability::ALL
+            .into_iter()
+            .filter(|c| config.grants.has(*c) && !asked.contains(c))
+            .map(Capability::as_str)
+            .collect();
         if !unused.is_empty() {
-            tracing::info!(plugin = name, unused = unused.join(", "), "grants that the plugin does not ask for give it nothing");
+            tracing::info!(
+                plugin = name,
+                unused = unused.join(", "),
+                "grants that the plugin does not ask for give it nothing"
+            );
         }
-        let component = self.compiler.component(bytes, &digest).await.map_err(LoadCause::Compile)?;
+        let component = self
+            .compiler
+            .component(bytes, &digest)
+            .await
+            .map_err(LoadCause::Compile)?;
         let engine = &self.compiler.engine;
         let imports = abi::v0_1::Imports::of(engine, &component);
         let grants = config.grants.within(&asked);
-        imports.check(name, config.kind, &asked, &grants).map_err(LoadCause::Link)?;
+        imports
+            .check(name, config.kind, &asked, &grants)
+            .map_err(LoadCause::Link)?;
         let json = serde_json::to_string(&config.config).map_err(|e| LoadCause::Config(format!("config: {e}")))?;
         let plugin = Arc::new(Plugin {
             name: name.into(),
@@ -115,7 +136,14 @@ impl Loader {
             other => LoadCause::SelfCheck(other.to_string()),
         })?;
         let drivers = drivers(name, config, &manifest);
-        Ok(Generation { plugin, manifest, digest: shown, config: config.clone(), linked, drivers })
+        Ok(Generation {
+            plugin,
+            manifest,
+            digest: shown,
+            config: config.clone(),
+            linked,
+            drivers,
+        })
     }
 
     async fn read(&self, source: &Source) -> Result<Arc<[u8]>, LoadCause> {
@@ -124,8 +152,14 @@ impl Loader {
                 Some((_, bytes)) => Ok(Arc::from(*bytes)),
                 None => {
                     let names: Vec<_> = self.deps.builtins.iter().map(|(n, _)| *n).collect();
-                    let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                    Err(LoadCause::Read(format!("there is no such built-in plugin; there is {there}")))
+                    let there = if names.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        names.join(", ")
+                    };
+                    Err(LoadCause::Read(format!(
+                        "there is no such built-in plugin; there is {there}"
+                    )))
                 }
             },
             Source::File(path) => read_file(path).await,
@@ -134,7 +168,8 @@ impl Loader {
 }
 
 async fn read_file(path: &Path) -> Result<Arc<[u8]>, LoadCause> {
-    let cannot = |e: std::io::Error| LoadCause::Read(format!("cannot read it: {}", crate::capability::pod_net::words(&e)));
+    let cannot =
+        |e: std::io::Error| LoadCause::Read(format!("cannot read it: {}", crate::capability::pod_net::words(&e)));
     let metadata = tokio::fs::metadata(path).await.map_err(cannot)?;
     if !metadata.is_file() {
         return Err(LoadCause::Read("it is not a regular file".to_owned()));

@@ -53,7 +53,9 @@ impl Capability {
     /// The capability behind an imported interface, such as `witlet:probe/pod-net@0.1.0`.
     pub(crate) fn of_interface(import: &str) -> Option<Self> {
         let name = import.split('@').next().unwrap_or(import);
-        Self::ALL.into_iter().find(|c| name == format!("witlet:{}/{}", c.package(), c.as_str()))
+        Self::ALL
+            .into_iter()
+            .find(|c| name == format!("witlet:{}/{}", c.package(), c.as_str()))
     }
 
     fn package(self) -> &'static str {
@@ -270,7 +272,11 @@ mod tests {
 
     #[test]
     fn a_grant_needs_both_sides() {
-        let grants = Grants { files: Some(Files {}), exec: Some(Exec::default()), ..Grants::default() };
+        let grants = Grants {
+            files: Some(Files {}),
+            exec: Some(Exec::default()),
+            ..Grants::default()
+        };
         let effective = grants.within(&[Capability::Files, Capability::Mount]);
         assert!(effective.has(Capability::Files));
         assert!(!effective.has(Capability::Exec), "granted, but not asked for");
@@ -279,8 +285,14 @@ mod tests {
 
     #[test]
     fn interfaces_and_kinds() {
-        assert_eq!(Capability::of_interface("witlet:probe/pod-net@0.1.0"), Some(Capability::PodNet));
-        assert_eq!(Capability::of_interface("witlet:base/egress-http@0.1.7"), Some(Capability::EgressHttp));
+        assert_eq!(
+            Capability::of_interface("witlet:probe/pod-net@0.1.0"),
+            Some(Capability::PodNet)
+        );
+        assert_eq!(
+            Capability::of_interface("witlet:base/egress-http@0.1.7"),
+            Some(Capability::EgressHttp)
+        );
         assert_eq!(Capability::of_interface("witlet:base/log@0.1.0"), None);
         assert_eq!(Capability::of_interface("evil:probe/pod-net@0.1.0"), None);
         assert!(Capability::Exec.fits(Kind::Network));
@@ -289,7 +301,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused() {
-        let error = toml::from_str::<Grants>("pod-net = { anyport = true }").unwrap_err().to_string();
+        let error = toml::from_str::<Grants>("pod-net = { anyport = true }")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("anyport"), "{error}");
     }
 }

@@ -48,9 +48,20 @@ struct Shared<B: Bindings> {
 
 impl<B: Bindings> Caller<B> {
     pub(crate) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, bindings: B) -> Self {
-        let permits = Arc::new(Semaphore::new(plugin.limits.concurrency.get().min(Semaphore::MAX_PERMITS)));
-        let shared = Arc::new(Shared { engine, plugin, bindings, pool: Mutex::default() });
-        Self { shared, permits, waiting: AtomicUsize::new(0) }
+        let permits = Arc::new(Semaphore::new(
+            plugin.limits.concurrency.get().min(Semaphore::MAX_PERMITS),
+        ));
+        let shared = Arc::new(Shared {
+            engine,
+            plugin,
+            bindings,
+            pool: Mutex::default(),
+        });
+        Self {
+            shared,
+            permits,
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Runs `body` on an instance, within the plugin's limits and `wall`. Dropping the future ends the guest.
@@ -71,7 +82,9 @@ impl<B: Bindings> Caller<B> {
                     shared.run(func, wall, body).await
                 };
                 match self.shared.engine.spawn(task.instrument(span)) {
-                    Some(task) => task.await.unwrap_or_else(|e| Err(CallError::Host(format!("the call did not end: {e}")))),
+                    Some(task) => task
+                        .await
+                        .unwrap_or_else(|e| Err(CallError::Host(format!("the call did not end: {e}")))),
                     None => Err(CallError::Host("the node is stopping".to_owned())),
                 }
             }
@@ -115,7 +128,11 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn enter(here: &'a AtomicUsize, all: &'a AtomicUsize) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
-        Self { here, all, before: here.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            here,
+            all,
+            before: here.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -147,7 +164,12 @@ impl<B: Bindings> Shared<B> {
                 }
                 plugin.metrics.instantiated(begun.elapsed());
             }
-            let Seat { store, instance: Some(instance), .. } = &mut seat else {
+            let Seat {
+                store,
+                instance: Some(instance),
+                ..
+            } = &mut seat
+            else {
                 return (Err(wasmtime::format_err!("the instance was lost")), None);
             };
             let answer = body(store, instance).await;
@@ -156,9 +178,13 @@ impl<B: Bindings> Shared<B> {
         let ended = budget.count(tokio::time::timeout(wall, work)).await;
         let (result, seat) = match ended {
             Ok((Ok(Ok(value)), seat)) => (Ok(value), seat),
-            Ok((Ok(Err(fault)), seat)) => {
-                (Err(CallError::Guest(Fault { text: clean(fault.text, 8 << 10), ..fault })), seat)
-            }
+            Ok((Ok(Err(fault)), seat)) => (
+                Err(CallError::Guest(Fault {
+                    text: clean(fault.text, 8 << 10),
+                    ..fault
+                })),
+                seat,
+            ),
             // A trap leaves memory in an unknown state: the instance ends here.
             Ok((Err(error), _)) => (Err(self.trapped(&error)), None),
             Err(_) => (Err(CallError::WallTimeout(wall)), None),
@@ -179,7 +205,11 @@ impl<B: Bindings> Shared<B> {
             Instances::PerCall => 1,
             Instances::Warm { max_calls, .. } => max_calls.get(),
         };
-        Seat { store, instance: None, calls_left }
+        Seat {
+            store,
+            instance: None,
+            calls_left,
+        }
     }
 
     fn trapped(&self, error: &wasmtime::Error) -> CallError {
@@ -206,7 +236,9 @@ impl<B: Bindings> Shared<B> {
     }
 
     fn keep(&self, mut seat: Seat<B::Instance>) {
-        let Instances::Warm { warm, .. } = self.plugin.limits.instances else { return };
+        let Instances::Warm { warm, .. } = self.plugin.limits.instances else {
+            return;
+        };
         seat.calls_left = seat.calls_left.saturating_sub(1);
         // What one call was given must not be reachable from the next.
         if seat.calls_left == 0 || seat.store.data_mut().holds_handles() {

@@ -71,15 +71,16 @@ impl Manifest {
         let mut outermost = true;
         for payload in Parser::new(0).parse_all(component) {
             match payload.map_err(|e| ManifestError::NotAComponent(e.to_string()))? {
-                Payload::Version { encoding, .. } if std::mem::take(&mut outermost) => {
-                    if encoding != Encoding::Component {
-                        return Err(ManifestError::NotAComponent(
-                            "it is a core module; encode it with wit-component".to_owned(),
-                        ));
+                Payload::Version { encoding, .. } => {
+                    let first = std::mem::take(&mut outermost);
+                    if first && encoding != Encoding::Component {
+                        let text = "it is a core module; encode it with wit-component";
+                        return Err(ManifestError::NotAComponent(text.to_owned()));
                     }
                 }
                 Payload::CustomSection(section) if section.name() == SECTION => {
-                    if found.replace(section.data()).is_some() {
+                    let before = found.replace(section.data());
+                    if before.is_some() {
                         return Err(ManifestError::Twice);
                     }
                 }
@@ -96,10 +97,16 @@ impl Manifest {
     /// Is it for this place, and for this node? Asked before anything is compiled.
     pub fn check(&self, wanted: Kind) -> Result<(), ManifestError> {
         if self.kind != wanted.as_str() {
-            return Err(ManifestError::WrongKind { found: printable(&self.kind), wanted });
+            return Err(ManifestError::WrongKind {
+                found: printable(&self.kind),
+                wanted,
+            });
         }
         if !TRACKS.contains(&self.track.as_str()) {
-            return Err(ManifestError::WrongTrack { kind: self.kind.clone(), track: printable(&self.track) });
+            return Err(ManifestError::WrongTrack {
+                kind: self.kind.clone(),
+                track: printable(&self.track),
+            });
         }
         self.capabilities().map(drop)
     }
@@ -149,25 +156,55 @@ mod tests {
     #[test]
     fn what_is_refused() {
         assert_eq!(Manifest::read(&component(&[])), Err(ManifestError::Missing));
-        assert_eq!(Manifest::read(&component(&[(SECTION, GOOD), (SECTION, GOOD)])), Err(ManifestError::Twice));
-        assert!(matches!(Manifest::read(&component(&[(SECTION, "{")])), Err(ManifestError::Unreadable(_))));
+        assert_eq!(
+            Manifest::read(&component(&[(SECTION, GOOD), (SECTION, GOOD)])),
+            Err(ManifestError::Twice)
+        );
+        assert!(matches!(
+            Manifest::read(&component(&[(SECTION, "{")])),
+            Err(ManifestError::Unreadable(_))
+        ));
         assert!(matches!(Manifest::read(b"hello"), Err(ManifestError::NotAComponent(_))));
-        assert!(matches!(Manifest::read(&wat::parse_str("(module)").unwrap()), Err(ManifestError::NotAComponent(_))));
-        assert!(matches!(Manifest::read(&vec![0; MAX_COMPONENT + 1]), Err(ManifestError::TooLarge { .. })));
+        assert!(matches!(
+            Manifest::read(&wat::parse_str("(module)").unwrap()),
+            Err(ManifestError::NotAComponent(_))
+        ));
+        assert!(matches!(
+            Manifest::read(&vec![0; MAX_COMPONENT + 1]),
+            Err(ManifestError::TooLarge { .. })
+        ));
         // Cut off anywhere, it is refused: the section stands near the front, and what follows it counts too.
         let whole = component(&[(SECTION, GOOD), ("last", "xyz")]);
-        assert!(matches!(Manifest::read(&whole[..whole.len() - 2]), Err(ManifestError::NotAComponent(_))));
+        assert!(matches!(
+            Manifest::read(&whole[..whole.len() - 2]),
+            Err(ManifestError::NotAComponent(_))
+        ));
     }
 
     #[test]
     fn wrong_kind_and_track() {
         let manifest = Manifest::read(&component(&[(SECTION, GOOD)])).unwrap();
         let error = manifest.check(Kind::Volume).unwrap_err().to_string();
-        assert_eq!(error, "it is a probe plugin, but the configuration says kind = \"volume\"");
-        let newer = Manifest { track: "0.3".into(), ..manifest.clone() };
+        assert_eq!(
+            error,
+            "it is a probe plugin, but the configuration says kind = \"volume\""
+        );
+        let newer = Manifest {
+            track: "0.3".into(),
+            ..manifest.clone()
+        };
         let error = newer.check(Kind::Probe).unwrap_err().to_string();
-        assert_eq!(error, "built for witlet:probe 0.3, this node supports 0.1; rebuild it or pin an older one");
-        let greedy = Manifest { capabilities: vec!["root".into()], ..manifest };
-        assert_eq!(greedy.check(Kind::Probe), Err(ManifestError::UnknownCapability("root".into())));
+        assert_eq!(
+            error,
+            "built for witlet:probe 0.3, this node supports 0.1; rebuild it or pin an older one"
+        );
+        let greedy = Manifest {
+            capabilities: vec!["root".into()],
+            ..manifest
+        };
+        assert_eq!(
+            greedy.check(Kind::Probe),
+            Err(ManifestError::UnknownCapability("root".into()))
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use witlet_ports::sink::{Family, MetricKind, Sample};
 
-const BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
+const BUCKETS: [f64; 12] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0,
+];
 
 #[derive(Clone, Default)]
 struct Histogram {
@@ -54,7 +56,8 @@ impl PluginMetrics {
     }
 
     pub(crate) fn call(&self, func: &'static str, outcome: &'static str, time: Duration, cpu: Duration) {
-        self.cpu_nanos.fetch_add(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cpu_nanos
+            .fetch_add(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let mut counts = self.counts();
         *counts.calls.entry((func, outcome)).or_default() += 1;
         counts.durations.entry(func).or_default().observe(time);
@@ -115,7 +118,11 @@ impl Collector {
             kind,
             samples: Vec::new(),
         });
-        family.samples.push(Sample { name: format!("{name}{suffix}"), labels, value });
+        family.samples.push(Sample {
+            name: format!("{name}{suffix}"),
+            labels,
+            value,
+        });
     }
 
     #[allow(clippy::cast_precision_loss)] // Counters of calls stay far below 2^53.
@@ -126,10 +133,24 @@ impl Collector {
             labels
         };
         for (bound, count) in BUCKETS.iter().zip(histogram.buckets) {
-            self.add(name, help, MetricKind::Histogram, "_bucket", with(bound.to_string()), count as f64);
+            self.add(
+                name,
+                help,
+                MetricKind::Histogram,
+                "_bucket",
+                with(bound.to_string()),
+                count as f64,
+            );
         }
         let count = histogram.count as f64;
-        self.add(name, help, MetricKind::Histogram, "_bucket", with("+Inf".to_owned()), count);
+        self.add(
+            name,
+            help,
+            MetricKind::Histogram,
+            "_bucket",
+            with("+Inf".to_owned()),
+            count,
+        );
         self.add(name, help, MetricKind::Histogram, "_sum", base.clone(), histogram.sum);
         self.add(name, help, MetricKind::Histogram, "_count", base.clone(), count);
     }
@@ -143,7 +164,14 @@ impl Collector {
             ("digest", &info.digest),
             ("generation", &generation),
         ]);
-        self.add("witlet_plugin_info", "What is active under a plugin's name.", MetricKind::Gauge, "", labels, 1.0);
+        self.add(
+            "witlet_plugin_info",
+            "What is active under a plugin's name.",
+            MetricKind::Gauge,
+            "",
+            labels,
+            1.0,
+        );
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -153,31 +181,90 @@ impl Collector {
         let counts = metrics.counts();
         for ((func, outcome), n) in &counts.calls {
             let labels = labels(&[("plugin", plugin), ("func", func), ("outcome", outcome)]);
-            self.add("witlet_plugin_calls_total", "Calls of a plugin's functions.", Counter, "", labels, *n as f64);
+            self.add(
+                "witlet_plugin_calls_total",
+                "Calls of a plugin's functions.",
+                Counter,
+                "",
+                labels,
+                *n as f64,
+            );
         }
         for (func, histogram) in &counts.durations {
             let labels = labels(&[("plugin", plugin), ("func", func)]);
-            self.histogram("witlet_plugin_call_duration_seconds", "How long calls took, without waiting for a place.", &labels, histogram);
+            self.histogram(
+                "witlet_plugin_call_duration_seconds",
+                "How long calls took, without waiting for a place.",
+                &labels,
+                histogram,
+            );
         }
-        self.histogram("witlet_plugin_instantiate_seconds", "How long making an instance took.", &one, &counts.instantiate);
+        self.histogram(
+            "witlet_plugin_instantiate_seconds",
+            "How long making an instance took.",
+            &one,
+            &counts.instantiate,
+        );
         for ((capability, outcome), n) in &counts.capability_calls {
             let labels = labels(&[("plugin", plugin), ("capability", capability), ("outcome", outcome)]);
-            self.add("witlet_plugin_capability_calls_total", "Calls of granted host functions.", Counter, "", labels, *n as f64);
+            self.add(
+                "witlet_plugin_capability_calls_total",
+                "Calls of granted host functions.",
+                Counter,
+                "",
+                labels,
+                *n as f64,
+            );
         }
         for (outcome, n) in &counts.swaps {
             let labels = labels(&[("plugin", plugin), ("outcome", outcome)]);
-            self.add("witlet_plugin_swaps_total", "Attempts to replace a plugin.", Counter, "", labels, *n as f64);
+            self.add(
+                "witlet_plugin_swaps_total",
+                "Attempts to replace a plugin.",
+                Counter,
+                "",
+                labels,
+                *n as f64,
+            );
         }
         drop(counts);
         let cpu = Duration::from_nanos(metrics.cpu_nanos.load(Ordering::Relaxed)).as_secs_f64();
-        self.add("witlet_plugin_cpu_seconds_total", "Processor time of calls.", Counter, "", one.clone(), cpu);
+        self.add(
+            "witlet_plugin_cpu_seconds_total",
+            "Processor time of calls.",
+            Counter,
+            "",
+            one.clone(),
+            cpu,
+        );
         let peak = metrics.memory_peak.load(Ordering::Relaxed) as f64;
-        self.add("witlet_plugin_memory_peak_bytes", "The most linear memory that an instance had.", Gauge, "", one.clone(), peak);
+        self.add(
+            "witlet_plugin_memory_peak_bytes",
+            "The most linear memory that an instance had.",
+            Gauge,
+            "",
+            one.clone(),
+            peak,
+        );
         let waiting = metrics.waiting.load(Ordering::Relaxed) as f64;
-        self.add("witlet_plugin_queue_depth", "Calls that wait for a place.", Gauge, "", one, waiting);
+        self.add(
+            "witlet_plugin_queue_depth",
+            "Calls that wait for a place.",
+            Gauge,
+            "",
+            one,
+            waiting,
+        );
         let warm = metrics.warm.load(Ordering::Relaxed) as f64;
         let labels = labels(&[("plugin", plugin), ("state", "warm")]);
-        self.add("witlet_plugin_instances", "Instances that are kept between calls.", Gauge, "", labels, warm);
+        self.add(
+            "witlet_plugin_instances",
+            "Instances that are kept between calls.",
+            Gauge,
+            "",
+            labels,
+            warm,
+        );
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -185,11 +272,25 @@ impl Collector {
         for (result, n) in [("hit", &cache.hit), ("miss", &cache.miss), ("corrupt", &cache.corrupt)] {
             let value = n.load(Ordering::Relaxed) as f64;
             let labels = labels(&[("result", result)]);
-            self.add("witlet_plugin_cache_total", "Look-ups of compiled plugins.", MetricKind::Counter, "", labels, value);
+            self.add(
+                "witlet_plugin_cache_total",
+                "Look-ups of compiled plugins.",
+                MetricKind::Counter,
+                "",
+                labels,
+                value,
+            );
         }
         let seconds = Duration::from_nanos(cache.compile_nanos.load(Ordering::Relaxed)).as_secs_f64();
         let help = "Time spent compiling plugins.";
-        self.add("witlet_plugin_compile_seconds_total", help, MetricKind::Counter, "", Vec::new(), seconds);
+        self.add(
+            "witlet_plugin_compile_seconds_total",
+            help,
+            MetricKind::Counter,
+            "",
+            Vec::new(),
+            seconds,
+        );
     }
 
     pub(crate) fn finish(self) -> Vec<Family> {

@@ -21,5 +21,8 @@ fn none(kind: Kind, name: Option<&str>) -> Error {
 
 /// A slot of one kind always holds generations of that kind.
 fn mixed_up(kind: Kind) -> Error {
-    Error::new(witlet_ports::Class::Bug, format!("a {kind} plugin was linked as another kind"))
+    Error::new(
+        witlet_ports::Class::Bug,
+        format!("a {kind} plugin was linked as another kind"),
+    )
 }

@@ -51,7 +51,12 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn new(rate: f64, burst: f64) -> Self {
-        Self { rate, burst, state: Mutex::new((burst, Instant::now())), dropped: AtomicU64::new(0) }
+        Self {
+            rate,
+            burst,
+            state: Mutex::new((burst, Instant::now())),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// May one more pass? If so: how many were held back before it.
@@ -84,7 +89,9 @@ impl ResourceLimiter for Bounds {
         let total = self.total.saturating_sub(current).saturating_add(desired);
         if total > self.memory {
             let limit = Size(u64::try_from(self.memory).unwrap_or(u64::MAX));
-            return Err(format_err!("it wants {total} bytes of memory, the limit is {limit} (limits.memory)"));
+            return Err(format_err!(
+                "it wants {total} bytes of memory, the limit is {limit} (limits.memory)"
+            ));
         }
         self.total = total;
         self.metrics.memory(total);
@@ -93,7 +100,9 @@ impl ResourceLimiter for Bounds {
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > MAX_TABLE {
-            return Err(format_err!("it wants a table of {desired} elements, the limit is {MAX_TABLE}"));
+            return Err(format_err!(
+                "it wants a table of {desired} elements, the limit is {MAX_TABLE}"
+            ));
         }
         Ok(true)
     }
@@ -130,8 +139,18 @@ impl State {
             total: 0,
             metrics: Arc::clone(&plugin.metrics),
         };
-        let wasi = if plugin.wasi { crate::capability::wasi::context(&plugin) } else { WasiCtx::builder().build() };
-        Self { table, plugin, bounds, deadline: Instant::now(), wasi }
+        let wasi = if plugin.wasi {
+            crate::capability::wasi::context(&plugin)
+        } else {
+            WasiCtx::builder().build()
+        };
+        Self {
+            table,
+            plugin,
+            bounds,
+            deadline: Instant::now(),
+            wasi,
+        }
     }
 
     /// Does the guest still hold something that a call gave it?
@@ -155,7 +174,10 @@ impl State {
     pub(crate) fn used<T>(&self, capability: Capability, result: Result<T, Fault>) -> Result<T, Fault> {
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(Fault { kind: FaultKind::Denied, .. }) => "denied",
+            Err(Fault {
+                kind: FaultKind::Denied,
+                ..
+            }) => "denied",
             Err(_) => "error",
         };
         self.plugin.metrics.capability(capability.as_str(), outcome);
@@ -170,7 +192,10 @@ pub(crate) fn not_granted(capability: Capability) -> Fault {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -185,7 +210,11 @@ mod tests {
         let start = Instant::now();
         let passed = (0..10).filter(|_| bucket.take(start).is_some()).count();
         assert_eq!(passed, 3);
-        assert_eq!(bucket.take(start + Duration::from_millis(100)), Some(7), "what was held back is told with the next one");
+        assert_eq!(
+            bucket.take(start + Duration::from_millis(100)),
+            Some(7),
+            "what was held back is told with the next one"
+        );
         assert_eq!(bucket.take(start + Duration::from_millis(100)), None);
         assert!(bucket.take(start + Duration::from_secs(60)).is_some());
     }

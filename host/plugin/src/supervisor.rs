@@ -26,7 +26,6 @@ use crate::error::{CallError, LoadCause, LoadError, LoadErrors};
 use crate::generation::{Generation, Loader};
 use crate::metrics::{CacheMetrics, Collector, PluginMetrics};
 
-
 /// The place of one plugin; generations come and go in it.
 pub(crate) struct Slot {
     pub(crate) name: Arc<str>,
@@ -81,7 +80,10 @@ pub enum SwapOutcome {
     Added,
     Removed,
     /// From one digest to another; they are the same if only the stanza changed.
-    Swapped { from: String, to: String },
+    Swapped {
+        from: String,
+        to: String,
+    },
     /// The old one stays, if there was one.
     Refused(LoadError),
 }
@@ -181,7 +183,9 @@ impl PluginHost {
         let changed: Vec<(&String, &PluginConfig)> = new
             .plugins
             .iter()
-            .filter(|(name, stanza)| stanza.enabled && (!table.slots.contains_key(*name) || config.plugins.get(*name) != Some(stanza)))
+            .filter(|(name, stanza)| {
+                stanza.enabled && (!table.slots.contains_key(*name) || config.plugins.get(*name) != Some(stanza))
+            })
             .collect();
         let loaded = join_all(changed.iter().map(|(name, stanza)| self.load(&table, name, stanza))).await;
 
@@ -219,10 +223,18 @@ impl PluginHost {
         let config = self.config.lock().await;
         let table = self.table.load_full();
         let mut report = SwapReport::default();
-        let Some(stanza) = config.plugins.get(name).filter(|stanza| stanza.enabled) else { return report };
+        let Some(stanza) = config.plugins.get(name).filter(|stanza| stanza.enabled) else {
+            return report;
+        };
         let mut slots = table.slots.clone();
         let outcome = match self.load(&table, name, stanza).await {
-            Ok(generation) if slots.get(name).is_some_and(|s| s.current.load().digest == generation.digest) => return report,
+            Ok(generation)
+                if slots
+                    .get(name)
+                    .is_some_and(|s| s.current.load().digest == generation.digest) =>
+            {
+                return report;
+            }
             Ok(generation) => place(&mut slots, name, generation).unwrap_or_else(SwapOutcome::Refused),
             Err(error) => SwapOutcome::Refused(error),
         };
@@ -247,7 +259,11 @@ impl PluginHost {
                 other => tracing::info!(plugin = name, outcome = ?other, "plugin changed"),
             }
             if let Some(slot) = slots.get(name) {
-                let outcome = if matches!(outcome, SwapOutcome::Refused(_)) { "refused" } else { "switched" };
+                let outcome = if matches!(outcome, SwapOutcome::Refused(_)) {
+                    "refused"
+                } else {
+                    "switched"
+                };
                 slot.metrics.swap(outcome);
             }
         }
@@ -262,7 +278,13 @@ impl PluginHost {
 
     /// The active plugins of a kind, in the order of their names.
     pub(crate) fn of_kind(&self, kind: Kind) -> Vec<Arc<Slot>> {
-        self.table.load().slots.values().filter(|s| s.kind == kind).cloned().collect()
+        self.table
+            .load()
+            .slots
+            .values()
+            .filter(|s| s.kind == kind)
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn deps(&self) -> &Deps {
@@ -301,7 +323,11 @@ impl PluginHost {
 }
 
 /// Puts a loaded generation into its place. The last check: does it get along with the others?
-fn place(slots: &mut BTreeMap<String, Arc<Slot>>, name: &str, generation: Generation) -> Result<SwapOutcome, LoadError> {
+fn place(
+    slots: &mut BTreeMap<String, Arc<Slot>>,
+    name: &str,
+    generation: Generation,
+) -> Result<SwapOutcome, LoadError> {
     let kind = generation.plugin.kind;
     let refuse = |text: String| {
         Err(LoadError {
@@ -316,7 +342,9 @@ fn place(slots: &mut BTreeMap<String, Arc<Slot>>, name: &str, generation: Genera
         }
         let theirs = slot.current.load();
         if let Some(driver) = generation.drivers.iter().find(|d| theirs.drivers.contains(d)) {
-            return refuse(format!("{other} serves the volume driver {driver} already; set drivers = [...] in one of the stanzas"));
+            return refuse(format!(
+                "{other} serves the volume driver {driver} already; set drivers = [...] in one of the stanzas"
+            ));
         }
     }
     let to = generation.digest.clone();
@@ -356,7 +384,12 @@ struct Look {
 async fn look(path: PathBuf) -> Option<Look> {
     let metadata = tokio::fs::metadata(&path).await.ok()?;
     let modified = (metadata.mtime(), metadata.mtime_nsec());
-    Some(Look { path, inode: metadata.ino(), size: metadata.len(), modified })
+    Some(Look {
+        path,
+        inode: metadata.ino(),
+        size: metadata.len(),
+        modified,
+    })
 }
 
 /// Notices changed plugin files. Polling, because a file may be replaced together with the directories above it, and because a

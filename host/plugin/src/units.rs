@@ -13,23 +13,39 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Span(pub Duration);
 
-const SIZES: [(&str, u64); 7] =
-    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000), ("B", 1)];
+const SIZES: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
 
-const SPANS: [(&str, u64); 5] =
-    [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000)];
+const SPANS: [(&str, u64); 5] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+];
 
 /// Whole numbers with a unit: `16MiB`, `512KiB`, `1GB`, `100B`.
 pub fn parse_size(text: &str) -> Result<Size, String> {
-    let bytes = scaled(text, &SIZES)
-        .ok_or_else(|| format!("{text:?} is not a size: write a whole number and one of B, KiB, MiB, GiB, kB, MB, GB, such as \"16MiB\""))?;
+    let bytes = scaled(text, &SIZES).ok_or_else(|| {
+        format!(
+            "{text:?} is not a size: write a whole number and one of B, KiB, MiB, GiB, kB, MB, GB, such as \"16MiB\""
+        )
+    })?;
     Ok(Size(bytes))
 }
 
 /// Whole numbers with a unit: `20ms`, `1s`, `2m`.
 pub fn parse_span(text: &str) -> Result<Span, String> {
-    let nanos = scaled(text, &SPANS)
-        .ok_or_else(|| format!("{text:?} is not a duration: write a whole number and one of ns, us, ms, s, m, such as \"20ms\""))?;
+    let nanos = scaled(text, &SPANS).ok_or_else(|| {
+        format!("{text:?} is not a duration: write a whole number and one of ns, us, ms, s, m, such as \"20ms\"")
+    })?;
     Ok(Span(Duration::from_nanos(nanos)))
 }
 
@@ -42,8 +58,10 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) =
-            [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)].into_iter().find(|(_, n)| self.0 >= *n && self.0 % n == 0).unwrap_or(("B", 1));
+        let (unit, factor) = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+            .into_iter()
+            .find(|(_, n)| self.0 >= *n && self.0.is_multiple_of(*n))
+            .unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }
 }
@@ -73,7 +91,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("16MiB", 16 << 20), ("1 GiB", 1 << 30), ("100B", 100), ("2kB", 2000), ("0B", 0)] {
+        for (text, bytes) in [
+            ("16MiB", 16 << 20),
+            ("1 GiB", 1 << 30),
+            ("100B", 100),
+            ("2kB", 2000),
+            ("0B", 0),
+        ] {
             assert_eq!(parse_size(text).unwrap(), Size(bytes), "{text}");
         }
         for text in ["", "16", "MiB", "16mib", "-1B", "1.5MiB", "99999999999GiB", "16MiBs"] {

@@ -167,12 +167,16 @@ struct Api;
 impl Objects for Api {
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Arc<ConfigMap>> {
         assert_eq!((namespace, name), ("n", "cm"));
-        Ok(Arc::new(serde_json::from_value(json!({"data": {"key": "text"}})).unwrap()))
+        Ok(Arc::new(
+            serde_json::from_value(json!({"data": {"key": "text"}})).unwrap(),
+        ))
     }
     async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>> {
         assert_eq!(namespace, "n");
         if name == "s" {
-            return Ok(Arc::new(serde_json::from_value(json!({"data": {"key": "aGlkZGVu"}})).unwrap()));
+            return Ok(Arc::new(
+                serde_json::from_value(json!({"data": {"key": "aGlkZGVu"}})).unwrap(),
+            ));
         }
         Err(Error::not_found(format!("secret {name:?} not found")))
     }
@@ -205,7 +209,10 @@ struct Mounts(PathBuf);
 impl Drop for Mounts {
     fn drop(&mut self) {
         let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let inside = table.lines().filter_map(|l| l.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.0));
+        let inside = table
+            .lines()
+            .filter_map(|l| l.split(' ').nth(1))
+            .filter(|at| Path::new(at).starts_with(&self.0));
         for at in inside {
             let _ = std::process::Command::new("umount").arg(at).status();
         }
@@ -219,9 +226,16 @@ const VOLUME_GRANTS: &str =
 async fn volumes() {
     let node = Node::new();
     let _mounts = Mounts(node.dir.path().to_owned());
-    let Some(stanza) = stanza(&node, "volume-standard", Kind::Volume, VOLUME_GRANTS) else { return };
-    let deps = Deps { objects: Arc::new(Api), ..node.deps() };
-    let host = PluginHost::start(plugins([("test", stanza)]), deps).await.unwrap_or_else(|e| panic!("{e}"));
+    let Some(stanza) = stanza(&node, "volume-standard", Kind::Volume, VOLUME_GRANTS) else {
+        return;
+    };
+    let deps = Deps {
+        objects: Arc::new(Api),
+        ..node.deps()
+    };
+    let host = PluginHost::start(plugins([("test", stanza)]), deps)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
     let volumes = node.path("kubelet/pods/11111111-2222-3333-4444-555555555555/volumes");
     let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let refused = async |source: Value| publish(&host, source).await.unwrap_err().message;
@@ -229,7 +243,10 @@ async fn volumes() {
     let empty = publish(&host, json!({"emptyDir": {}})).await.unwrap().host_path;
     assert_eq!(empty, volumes.join("kubernetes.io~empty-dir/v"));
     assert_eq!(mode(empty), 0o777);
-    let etc = publish(&host, json!({"hostPath": {"path": "/etc", "type": "Directory"}})).await.unwrap().host_path;
+    let etc = publish(&host, json!({"hostPath": {"path": "/etc", "type": "Directory"}}))
+        .await
+        .unwrap()
+        .host_path;
     assert_eq!(etc, PathBuf::from("/etc"));
     let message = refused(json!({"hostPath": {"path": "/etc", "type": "File"}})).await;
     assert_eq!(message, "hostPath type check failed: /etc is not a file");
@@ -242,7 +259,11 @@ async fn volumes() {
     assert_eq!(mode(dir.join("key")), 0o640);
     let version = std::fs::read_link(dir.join("..data")).unwrap();
     publish(&host, source).await.unwrap();
-    assert_eq!(std::fs::read_link(dir.join("..data")).unwrap(), version, "nothing changed");
+    assert_eq!(
+        std::fs::read_link(dir.join("..data")).unwrap(),
+        version,
+        "nothing changed"
+    );
     let items = json!([{"key": "no", "path": "k"}]);
     let message = refused(json!({"configMap": {"name": "cm", "defaultMode": 420, "items": items}})).await;
     assert_eq!(message, "configmap references non-existent config key: no");
@@ -254,11 +275,17 @@ async fn volumes() {
             {"secret": {"name": "s"}},
             {"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}},
         ]);
-        let dir = publish(&host, json!({"projected": {"defaultMode": 0o400, "sources": sources}})).await.unwrap().host_path;
+        let dir = publish(&host, json!({"projected": {"defaultMode": 0o400, "sources": sources}}))
+            .await
+            .unwrap()
+            .host_path;
         assert_eq!(std::fs::read_to_string(dir.join("key")).unwrap(), "hidden");
         assert_eq!(std::fs::read_to_string(dir.join("name")).unwrap(), "p");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(mounts.contains(&format!("tmpfs {} tmpfs ", dir.display())), "a secret is in memory only");
+        assert!(
+            mounts.contains(&format!("tmpfs {} tmpfs ", dir.display())),
+            "a secret is in memory only"
+        );
     } else {
         eprintln!("SKIPPED: only root can mount memory for a secret");
     }

@@ -24,7 +24,10 @@ async fn start(node: &Node, change: impl FnOnce(&mut toml::Table)) -> Arc<Plugin
         (name, bytes)
     });
     let builtins: &'static [_] = builtins.collect::<Vec<_>>().leak();
-    let deps = Deps { builtins, ..node.deps() };
+    let deps = Deps {
+        builtins,
+        ..node.deps()
+    };
     PluginHost::start(config, deps).await.unwrap_or_else(|e| panic!("{e}"))
 }
 

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use common::{Node, component, guests, metric, plugins, pod};
 use k8s_openapi::api::core::v1::{CSIVolumeSource, EmptyDirVolumeSource, Volume};
 use witlet_core::ids::PodUid;
-use witlet_plugin_host::config::Kind;
 use witlet_plugin_host::PluginHost;
+use witlet_plugin_host::config::Kind;
 use witlet_ports::Class;
 use witlet_ports::network::{Network, Sandbox};
 use witlet_ports::policy::Policies;
@@ -27,11 +27,18 @@ async fn policies_are_asked_in_order_until_one_denies() {
         stanza
     };
     let host = node
-        .start([("a", stanza("a.wasm", "")), ("b", stanza("b.wasm", "NotHere")), ("c", stanza("c.wasm", "NotThere"))])
+        .start([
+            ("a", stanza("a.wasm", "")),
+            ("b", stanza("b.wasm", "NotHere")),
+            ("c", stanza("c.wasm", "NotThere")),
+        ])
         .await;
     let review = host.admit(&pod()).await.unwrap();
     let denied = review.denied.unwrap();
-    assert_eq!((denied.reason.as_str(), denied.message.as_str()), ("NotHere", "the message"));
+    assert_eq!(
+        (denied.reason.as_str(), denied.message.as_str()),
+        ("NotHere", "the message")
+    );
     assert_eq!(review.warnings, ["a warning", "a warning"]);
     let host = node.start([("a", stanza("a.wasm", ""))]).await;
     assert_eq!(host.admit(&pod()).await.unwrap().denied, None);
@@ -44,10 +51,16 @@ async fn a_policy_that_does_not_answer_holds_pods_back_unless_it_may_not() {
     let host = node.start([("test", node.stanza(Kind::Policy, &broken, ""))]).await;
     let error = host.admit(&pod()).await.unwrap_err();
     assert_eq!((error.class, error.reason), (Class::Retry, Some("PluginFailed")));
-    let host = node.start([("test", node.stanza(Kind::Policy, &broken, "fail = \"open\""))]).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Policy, &broken, "fail = \"open\""))])
+        .await;
     let review = host.admit(&pod()).await.unwrap();
     assert_eq!(review.denied, None);
-    assert!(review.warnings[0].starts_with("policy test did not answer, and lets pods pass then: "), "{:?}", review.warnings);
+    assert!(
+        review.warnings[0].starts_with("policy test did not answer, and lets pods pass then: "),
+        "{:?}",
+        review.warnings
+    );
 }
 
 #[tokio::test]
@@ -56,11 +69,20 @@ async fn a_reason_that_is_no_word_is_not_passed_on() {
     let policy = component("policy", &guests::policy("not a word"), &[]);
     let host = node.start([("test", node.stanza(Kind::Policy, &policy, ""))]).await;
     let error = host.admit(&pod()).await.unwrap_err();
-    assert!(error.message.contains("the reason \"not a word\" of its denial is not a CamelCase word"), "{error}");
+    assert!(
+        error
+            .message
+            .contains("the reason \"not a word\" of its denial is not a CamelCase word"),
+        "{error}"
+    );
 }
 
 fn empty_dir(name: &str) -> Volume {
-    Volume { name: name.into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+    Volume {
+        name: name.into(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
 }
 
 async fn volumes(node: &Node, host_path: &str, more: &str) -> std::sync::Arc<PluginHost> {
@@ -88,7 +110,14 @@ async fn a_volume_comes_and_goes() {
 
     let uid = PodUid::from("11111111-2222-3333-4444-555555555555");
     let found = host.found(None).await.unwrap();
-    assert_eq!(found, [Found { uid: uid.clone(), driver: "kubernetes.io/empty-dir".into(), name: "data".into() }]);
+    assert_eq!(
+        found,
+        [Found {
+            uid: uid.clone(),
+            driver: "kubernetes.io/empty-dir".into(),
+            name: "data".into()
+        }]
+    );
     assert_eq!(host.found(Some(&"other".into())).await.unwrap(), []);
     host.unpublish(&found[0]).await.unwrap();
     assert!(!dir.exists() && !pod_dir.join("plugins/kubernetes.io~empty-dir/data").exists());
@@ -102,17 +131,33 @@ async fn drivers_that_a_volume_names_itself() {
     let host = volumes(&node, "", "grants = { files = {} }").await;
     let csi = |driver: &str| Volume {
         name: "v".into(),
-        csi: Some(CSIVolumeSource { driver: driver.into(), ..CSIVolumeSource::default() }),
+        csi: Some(CSIVolumeSource {
+            driver: driver.into(),
+            ..CSIVolumeSource::default()
+        }),
         ..Volume::default()
     };
     let published = host.publish(&pod(), &csi("acme.example")).await.unwrap();
-    assert!(published.host_path.ends_with("volumes/witlet.dev~acme.example/v"), "{published:?}");
+    assert!(
+        published.host_path.ends_with("volumes/witlet.dev~acme.example/v"),
+        "{published:?}"
+    );
     let found = host.found(None).await.unwrap();
     host.unpublish(&found[0]).await.unwrap();
     assert!(!published.host_path.exists());
-    for volume in [csi("other.example"), Volume { name: "v".into(), nfs: Some(Default::default()), ..Volume::default() }] {
+    for volume in [
+        csi("other.example"),
+        Volume {
+            name: "v".into(),
+            nfs: Some(Default::default()),
+            ..Volume::default()
+        },
+    ] {
         let error = host.publish(&pod(), &volume).await.unwrap_err();
-        assert_eq!((error.class, error.message.as_str()), (Class::Terminal, "no volume plugin matched"));
+        assert_eq!(
+            (error.class, error.message.as_str()),
+            (Class::Terminal, "no volume plugin matched")
+        );
     }
 }
 
@@ -122,13 +167,31 @@ async fn a_volume_cannot_be_anywhere() {
     let host = volumes(&node, "/etc", "grants = { files = {} }").await;
     let error = host.publish(&pod(), &empty_dir("data")).await.unwrap_err();
     assert!(error.message.contains("outside of the volume's directory"), "{error}");
-    let host = volumes(&node, "/etc/../root", "grants = { files = {}, host-path = { paths = [\"/etc\"] } }").await;
+    let host = volumes(
+        &node,
+        "/etc/../root",
+        "grants = { files = {}, host-path = { paths = [\"/etc\"] } }",
+    )
+    .await;
     assert!(host.publish(&pod(), &empty_dir("data")).await.is_err());
-    let host = volumes(&node, "/etc", "grants = { files = {}, host-path = { paths = [\"/etc\"] } }").await;
-    assert_eq!(host.publish(&pod(), &empty_dir("data")).await.unwrap().host_path, PathBuf::from("/etc"));
+    let host = volumes(
+        &node,
+        "/etc",
+        "grants = { files = {}, host-path = { paths = [\"/etc\"] } }",
+    )
+    .await;
+    assert_eq!(
+        host.publish(&pod(), &empty_dir("data")).await.unwrap().host_path,
+        PathBuf::from("/etc")
+    );
     // Compiled plugins are nobody's.
     let cache = node.path("cache");
-    let host = volumes(&node, cache.to_str().unwrap(), "grants = { files = {}, host-path = { paths = [\"/\"] } }").await;
+    let host = volumes(
+        &node,
+        cache.to_str().unwrap(),
+        "grants = { files = {}, host-path = { paths = [\"/\"] } }",
+    )
+    .await;
     let error = host.publish(&pod(), &empty_dir("data")).await.unwrap_err();
     assert!(error.message.contains("belongs to the agent"), "{error}");
 }
@@ -141,18 +204,32 @@ async fn names_that_leave_the_directory() {
         let error = host.publish(&pod(), &empty_dir(name)).await.unwrap_err();
         assert!(error.message.contains("cannot name a directory"), "{name:?}: {error}");
     }
-    let found = Found { uid: "..".into(), driver: "kubernetes.io/empty-dir".into(), name: "x".into() };
+    let found = Found {
+        uid: "..".into(),
+        driver: "kubernetes.io/empty-dir".into(),
+        name: "x".into(),
+    };
     assert_eq!(host.unpublish(&found).await.unwrap_err().class, Class::Terminal);
 }
 
 fn sandbox() -> Sandbox {
-    Sandbox { id: "s".into(), netns: "/n".into(), ifname: "eth0".into(), args: vec![], config: "{}".into() }
+    Sandbox {
+        id: "s".into(),
+        netns: "/n".into(),
+        ifname: "eth0".into(),
+        args: vec![],
+        config: "{}".into(),
+    }
 }
 
 #[tokio::test]
 async fn a_network_attachment() {
     let node = Node::new();
-    let bytes = component("network", &guests::network("{\"cniVersion\":\"1.0.0\"}", "/bin/true"), &["exec"]);
+    let bytes = component(
+        "network",
+        &guests::network("{\"cniVersion\":\"1.0.0\"}", "/bin/true"),
+        &["exec"],
+    );
     let grants = "grants = { exec = { programs = [\"/bin/true\"] } }";
     let host = node.start([("test", node.stanza(Kind::Network, &bytes, grants))]).await;
     host.status().await.unwrap();
@@ -173,7 +250,11 @@ async fn what_a_network_plugin_leaves_behind_is_checked() {
     let grants = "grants = { exec = { programs = [\"/bin/true\"] } }";
     for (result, program, words) in [
         ("no json", "/bin/true", "the CNI result is no JSON object"),
-        ("{}", "/bin/false", "offline teardown: the grant exec does not list /bin/false"),
+        (
+            "{}",
+            "/bin/false",
+            "offline teardown: the grant exec does not list /bin/false",
+        ),
         ("{}", "true", "an absolute path"),
     ] {
         let bytes = component("network", &guests::network(result, program), &["exec"]);
@@ -192,8 +273,15 @@ async fn plugins_that_do_not_get_along() {
     let volume = component("volume", &guests::volume(""), &["files"]);
     let volumes = || node.stanza(Kind::Volume, &volume, "drivers = [\"d\"]\ngrants = { files = {} }");
     let networks = || node.stanza(Kind::Network, &network, "");
-    let config = plugins([("n1", networks()), ("n2", networks()), ("v1", volumes()), ("v2", volumes())]);
-    let Err(errors) = PluginHost::start(config, node.deps()).await else { panic!("it started") };
+    let config = plugins([
+        ("n1", networks()),
+        ("n2", networks()),
+        ("v1", volumes()),
+        ("v2", volumes()),
+    ]);
+    let Err(errors) = PluginHost::start(config, node.deps()).await else {
+        panic!("it started")
+    };
     let errors = errors.to_string();
     assert!(errors.contains("n1 is the network plugin already"), "{errors}");
     assert!(errors.contains("v1 serves the volume driver d already"), "{errors}");
@@ -219,7 +307,10 @@ async fn sinks_take_all_or_nothing() {
     let logs = component("sink-log", &guests::log_sink(2), &[]);
     let metrics = component("sink-metric", &guests::metric_sink(), &[]);
     let host = node
-        .start([("logs", node.stanza(Kind::SinkLog, &logs, "")), ("metrics", node.stanza(Kind::SinkMetric, &metrics, ""))])
+        .start([
+            ("logs", node.stanza(Kind::SinkLog, &logs, "")),
+            ("metrics", node.stanza(Kind::SinkMetric, &metrics, "")),
+        ])
         .await;
     let log_sinks = host.log_sinks();
     assert_eq!(log_sinks.len(), 1);
@@ -234,7 +325,11 @@ async fn sinks_take_all_or_nothing() {
         name: "up".into(),
         help: "Is it?".into(),
         kind: MetricKind::Gauge,
-        samples: vec![Sample { name: "up".into(), labels: vec![("a".into(), "b".into())], value: 1.0 }],
+        samples: vec![Sample {
+            name: "up".into(),
+            labels: vec![("a".into(), "b".into())],
+            value: 1.0,
+        }],
     };
     let sink = &host.metric_sinks()[0];
     sink.push(1, &[family]).await.unwrap();

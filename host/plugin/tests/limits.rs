@@ -3,7 +3,6 @@
 
 mod common;
 
-
 use common::{Node, check, component, eventually, guests, metric};
 use futures::future::join_all;
 use witlet_plugin_host::config::Kind;
@@ -23,10 +22,23 @@ async fn a_plugin_answers() {
     assert_eq!(host.check(check("F")).await.unwrap().verdict, Verdict::Fail);
     // Its own error is passed on in its own words.
     let error = host.check(check("E")).await.unwrap_err();
-    assert_eq!((error.class, error.message.as_str()), (Class::Terminal, "the text of an error"));
-    let calls = |outcome| metric(&host, "witlet_plugin_calls_total", &[("func", "check"), ("outcome", outcome)]);
+    assert_eq!(
+        (error.class, error.message.as_str()),
+        (Class::Terminal, "the text of an error")
+    );
+    let calls = |outcome| {
+        metric(
+            &host,
+            "witlet_plugin_calls_total",
+            &[("func", "check"), ("outcome", outcome)],
+        )
+    };
     assert_eq!((calls("ok"), calls("guest_error")), (2.0, 1.0));
-    let count = metric(&host, "witlet_plugin_call_duration_seconds_count", &[("plugin", "test")]);
+    let count = metric(
+        &host,
+        "witlet_plugin_call_duration_seconds_count",
+        &[("plugin", "test")],
+    );
     assert!((count - 3.0).abs() < f64::EPSILON);
 }
 
@@ -36,8 +48,18 @@ async fn every_fault_has_its_own_words_and_leaves_the_plugin_usable() {
     let limits = "limits = { memory = \"8MiB\", cpu_per_call = \"50ms\" }";
     let host = node.start([("test", node.stanza(Kind::Probe, &moody(), limits))]).await;
     for (mood, class, words, outcome) in [
-        ("T", Class::Retry, "it trapped: wasm trap: wasm `unreachable` instruction executed", "trap"),
-        ("L", Class::Retry, "it used more than its 50ms of processor time", "cpu_timeout"),
+        (
+            "T",
+            Class::Retry,
+            "it trapped: wasm trap: wasm `unreachable` instruction executed",
+            "trap",
+        ),
+        (
+            "L",
+            Class::Retry,
+            "it used more than its 50ms of processor time",
+            "cpu_timeout",
+        ),
         ("M", Class::Retry, "the limit is 8MiB (limits.memory)", "trap"),
         ("H", Class::Retry, "it trapped", "trap"),
         ("R", Class::Retry, "call stack exhausted", "trap"),
@@ -47,7 +69,11 @@ async fn every_fault_has_its_own_words_and_leaves_the_plugin_usable() {
     ] {
         let before = metric(&host, "witlet_plugin_calls_total", &[("outcome", outcome)]);
         let error = host.check(check(mood)).await.unwrap_err();
-        assert!(error.message.starts_with("plugin test, check: "), "{mood}: {}", error.message);
+        assert!(
+            error.message.starts_with("plugin test, check: "),
+            "{mood}: {}",
+            error.message
+        );
         assert!(error.message.contains(words), "{mood}: {}", error.message);
         assert_eq!((error.class, error.reason), (class, Some("PluginFailed")), "{mood}");
         let after = metric(&host, "witlet_plugin_calls_total", &[("outcome", outcome)]);
@@ -76,7 +102,11 @@ async fn loops_for_ever_do_not_disturb_others() {
         .collect();
     // They run until they are dropped; the others are answered meanwhile, and so is the agent's own work.
     let answers = join_all((0..20).map(|_| host.check(check("P")))).await;
-    assert!(answers.iter().all(|a| a.as_ref().is_ok_and(|o| o.verdict == Verdict::Pass)));
+    assert!(
+        answers
+            .iter()
+            .all(|a| a.as_ref().is_ok_and(|o| o.verdict == Verdict::Pass))
+    );
     assert!(loops.iter().all(|l| !l.is_finished()));
     loops.iter().for_each(tokio::task::JoinHandle::abort);
 }
@@ -106,7 +136,10 @@ async fn too_many_calls_are_turned_away() {
     let first = spawn("wait");
     node.runtime.started.notified().await;
     let second = spawn("echo");
-    eventually("the second waits", || async { metric(&host, "witlet_plugin_queue_depth", &[]) > 0.0 }).await;
+    eventually("the second waits", || async {
+        metric(&host, "witlet_plugin_queue_depth", &[]) > 0.0
+    })
+    .await;
     let error = host.check(check("echo")).await.unwrap_err();
     assert_eq!(error.message, "plugin test, check: too many calls are waiting (1)");
     node.runtime.release.notify_one();
@@ -119,7 +152,11 @@ async fn an_instance_per_call_or_some_that_are_kept() {
     let node = Node::new();
     let host = node.start([("test", node.stanza(Kind::Probe, &moody(), ""))]).await;
     for _ in 0..3 {
-        assert_eq!(host.check(check("C")).await.unwrap().message, "1", "nothing survives a call");
+        assert_eq!(
+            host.check(check("C")).await.unwrap().message,
+            "1",
+            "nothing survives a call"
+        );
     }
     let warm = "limits = { instances = { warm = 1, max_calls = 3 } }";
     let host = node.start([("test", node.stanza(Kind::Probe, &moody(), warm))]).await;
@@ -146,7 +183,10 @@ async fn a_dropped_call_frees_its_place() {
             () = node.runtime.started.notified() => {}
         }
     }
-    eventually("the place is free", || async { host.check(check("echo")).await.is_ok() }).await;
+    eventually("the place is free", || async {
+        host.check(check("echo")).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -157,14 +197,25 @@ async fn grants_narrow_what_a_capability_does() {
     let host = node.start([("test", node.stanza(Kind::Probe, &exec, toml))]).await;
     let error = host.check(check("false")).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
-    assert_eq!(error.message, "the grant container-exec does not list \"false\" in argv");
+    assert_eq!(
+        error.message,
+        "the grant container-exec does not list \"false\" in argv"
+    );
     let denied = metric(&host, "witlet_plugin_capability_calls_total", &[("outcome", "denied")]);
     assert!((denied - 1.0).abs() < f64::EPSILON);
 
     // Port 81 is neither declared nor probed by the pod.
     let connect = component("probe", &guests::connecting_probe(), &["pod-net"]);
-    let host = node.start([("test", node.stanza(Kind::Probe, &connect, "grants = { pod-net = {} }"))]).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Probe, &connect, "grants = { pod-net = {} }"))])
+        .await;
     let error = host.check(check("")).await.unwrap_err();
     assert_eq!(error.class, Class::Denied);
-    assert!(error.message.starts_with("port 81 is neither declared nor probed by the pod"), "{}", error.message);
+    assert!(
+        error
+            .message
+            .starts_with("port 81 is neither declared nor probed by the pod"),
+        "{}",
+        error.message
+    );
 }

@@ -23,7 +23,12 @@ async fn a_missing_grant_is_answered_with_the_lines_to_add() {
     let exec = component("probe", &guests::exec_probe(), &["container-exec"]);
     let error = refused(&node, vec![("pg-probe", node.stanza(Kind::Probe, &exec, ""))]).await;
     let lines = "[plugin.pg-probe.grants]\ncontainer-exec = { argv = [\"*\"] }";
-    assert!(error.contains(&format!("it needs container-exec, which is not granted; to grant it, add:\n{lines}")), "{error}");
+    assert!(
+        error.contains(&format!(
+            "it needs container-exec, which is not granted; to grant it, add:\n{lines}"
+        )),
+        "{error}"
+    );
     // The lines do what they say.
     let table: toml::Table = lines.parse().unwrap();
     let mut stanza = node.stanza(Kind::Probe, &exec, "");
@@ -38,7 +43,10 @@ async fn a_grant_alone_is_not_enough() {
     let mut stanza = node.stanza(Kind::Probe, &silent, "");
     stanza.grants = common::all_grants();
     let error = refused(&node, vec![("test", stanza)]).await;
-    assert!(error.contains("it imports container-exec without asking for it"), "{error}");
+    assert!(
+        error.contains("it imports container-exec without asking for it"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -56,9 +64,18 @@ async fn wrong_plugins_are_refused_before_they_are_compiled() {
             ("c", stanza("c.wasm", Kind::Probe, &bare)),
             ("d", stanza("d.wasm", Kind::Probe, b"\0asm nonsense")),
             ("e", stanza("e.wasm", Kind::Probe, b"")),
-            ("f", PluginConfig::new(Kind::Probe, Source::File("/does/not/exist.wasm".into()))),
+            (
+                "f",
+                PluginConfig::new(Kind::Probe, Source::File("/does/not/exist.wasm".into())),
+            ),
             ("g", PluginConfig::new(Kind::Probe, Source::Builtin("nothing".into()))),
-            ("h", PluginConfig { sha256: Some("0".repeat(64)), ..stanza("h.wasm", Kind::Probe, &component("probe", &module, &[])) }),
+            (
+                "h",
+                PluginConfig {
+                    sha256: Some("0".repeat(64)),
+                    ..stanza("h.wasm", Kind::Probe, &component("probe", &module, &[]))
+                },
+            ),
         ],
     )
     .await;
@@ -78,7 +95,10 @@ async fn wrong_plugins_are_refused_before_they_are_compiled() {
         assert!(error.contains(part), "{part:?} not in:\n{error}");
     }
     assert_eq!(error.lines().count(), 8, "{error}");
-    assert!(std::fs::read_dir(node.path("cache")).unwrap().next().is_none(), "something was compiled");
+    assert!(
+        std::fs::read_dir(node.path("cache")).unwrap().next().is_none(),
+        "something was compiled"
+    );
 }
 
 #[tokio::test]
@@ -89,15 +109,29 @@ async fn an_import_that_nobody_offers() {
             (core module (@custom "witlet:manifest" {:?})))"#,
         manifest("probe", "0.1", &[])
     );
-    let error = refused(&node, vec![("test", node.stanza(Kind::Probe, &wat::parse_str(text).unwrap(), ""))]).await;
-    assert!(error.contains("it imports acme:thing/api@1.0.0, which this node does not offer"), "{error}");
+    let error = refused(
+        &node,
+        vec![("test", node.stanza(Kind::Probe, &wat::parse_str(text).unwrap(), ""))],
+    )
+    .await;
+    assert!(
+        error.contains("it imports acme:thing/api@1.0.0, which this node does not offer"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_component_without_the_export() {
     let node = Node::new();
-    let text = format!(r#"(component (core module (@custom "witlet:manifest" {:?})))"#, manifest("probe", "0.1", &[]));
-    let error = refused(&node, vec![("test", node.stanza(Kind::Probe, &wat::parse_str(text).unwrap(), ""))]).await;
+    let text = format!(
+        r#"(component (core module (@custom "witlet:manifest" {:?})))"#,
+        manifest("probe", "0.1", &[])
+    );
+    let error = refused(
+        &node,
+        vec![("test", node.stanza(Kind::Probe, &wat::parse_str(text).unwrap(), ""))],
+    )
+    .await;
     assert!(error.contains("witlet:probe/probe"), "{error}");
 }
 
@@ -112,7 +146,12 @@ async fn a_self_check_keeps_a_plugin_out() {
     );
     let error = refused(&node, vec![("test", node.stanza(Kind::Probe, &failing, ""))]).await;
     assert!(error.ends_with("its self-check failed: no database driver"), "{error}");
-    let passing = component_with("probe", &guests::checking_probe(""), Some(&manifest("probe", "0.1", &[])), true);
+    let passing = component_with(
+        "probe",
+        &guests::checking_probe(""),
+        Some(&manifest("probe", "0.1", &[])),
+        true,
+    );
     let host = node.start([("test", node.stanza(Kind::Probe, &passing, ""))]).await;
     assert_eq!(host.check(check("P")).await.unwrap().message, "checked");
 }
@@ -153,7 +192,10 @@ async fn a_compiler_in_another_process() {
     let this = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
     let compile = ["--exact", "compiler_process", "--ignored", "--nocapture", "--quiet"];
     let mut deps = node.deps();
-    let sh = format!("exec env WITLET_TEST_COMPILER=1 {this} {} 3>&1 >/dev/null", compile.join(" "));
+    let sh = format!(
+        "exec env WITLET_TEST_COMPILER=1 {this} {} 3>&1 >/dev/null",
+        compile.join(" ")
+    );
     deps.compile_command = Some(vec!["/bin/sh".into(), "-c".into(), sh]);
     let config = plugins([("test", node.stanza(Kind::Probe, &component, ""))]);
     let host = PluginHost::start(config, deps).await.unwrap();
@@ -162,9 +204,15 @@ async fn a_compiler_in_another_process() {
     // A compiler that fails is no reason to compile here after all.
     let other = Node::new();
     let mut deps = other.deps();
-    deps.compile_command = Some(vec!["/bin/sh".into(), "-c".into(), "echo out of patience >&2; exit 1".into()]);
+    deps.compile_command = Some(vec![
+        "/bin/sh".into(),
+        "-c".into(),
+        "echo out of patience >&2; exit 1".into(),
+    ]);
     let config = plugins([("test", other.stanza(Kind::Probe, &component, ""))]);
-    let Err(errors) = PluginHost::start(config, deps).await else { panic!("it started") };
+    let Err(errors) = PluginHost::start(config, deps).await else {
+        panic!("it started")
+    };
     assert!(errors.to_string().ends_with("out of patience"), "{errors}");
 }
 

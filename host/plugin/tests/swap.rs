@@ -23,7 +23,9 @@ async fn message(host: &PluginHost) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_versions_come_and_go() {
     let node = Node::new();
-    let host = node.start([("test", node.stanza(Kind::Probe, &version("v0"), ""))]).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Probe, &version("v0"), ""))])
+        .await;
     let stop = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicU32::new(0));
     let callers: Vec<_> = (0..4)
@@ -46,7 +48,10 @@ async fn no_call_fails_while_versions_come_and_go() {
         let text = format!("v{n}");
         let stanza = PluginConfig::new(Kind::Probe, node.file(&format!("{text}.wasm"), &version(&text)));
         let report = host.reload(plugins([("test", stanza)])).await;
-        assert!(matches!(&report.plugins[..], [(_, SwapOutcome::Swapped { from, to })] if from != to), "{report}");
+        assert!(
+            matches!(&report.plugins[..], [(_, SwapOutcome::Swapped { from, to })] if from != to),
+            "{report}"
+        );
         assert_eq!(message(&host).await, format!("v{n}"), "new calls go to the new one");
         eventually("calls go on", || async { done.load(Ordering::Relaxed) > before + 8 }).await;
     }
@@ -72,7 +77,8 @@ async fn a_call_in_flight_ends_on_the_version_it_began_on() {
         tokio::spawn(async move { host.check(check("wait")).await })
     };
     node.runtime.started.notified().await;
-    host.reload(plugins([("test", node.stanza(Kind::Probe, &version("new"), ""))])).await;
+    host.reload(plugins([("test", node.stanza(Kind::Probe, &version("new"), ""))]))
+        .await;
     // The new one knows no "wait": it would trap.
     assert_eq!(message(&host).await, "new");
     node.runtime.release.notify_one();
@@ -82,7 +88,9 @@ async fn a_call_in_flight_ends_on_the_version_it_began_on() {
 #[tokio::test]
 async fn a_bad_version_is_refused_and_the_old_one_stays() {
     let node = Node::new();
-    let host = node.start([("test", node.stanza(Kind::Probe, &version("good"), ""))]).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Probe, &version("good"), ""))])
+        .await;
     let needy = component("probe", &guests::exec_probe(), &["container-exec"]);
     let stanzas = [
         PluginConfig::new(Kind::Probe, node.file("broken.wasm", b"no component")),
@@ -103,16 +111,29 @@ async fn only_what_changed_is_touched() {
     let stanza = |name: &str, text: &str| PluginConfig::new(Kind::Probe, node.file(name, &version(text)));
     let (a, b) = (stanza("a.wasm", "a"), stanza("b.wasm", "b"));
     let host = node.start([("a", a.clone()), ("b", b.clone())]).await;
-    let generations = |host: &PluginHost| host.list().into_iter().map(|p| (p.name, p.generation)).collect::<Vec<_>>();
+    let generations = |host: &PluginHost| {
+        host.list()
+            .into_iter()
+            .map(|p| (p.name, p.generation))
+            .collect::<Vec<_>>()
+    };
     let report = host.reload(plugins([("a", a.clone()), ("b", b.clone())])).await;
     assert!(report.plugins.is_empty(), "{report}");
     assert_eq!(generations(&host), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     // One goes, one comes, one is switched off.
-    let report = host.reload(plugins([("b", PluginConfig { enabled: false, ..b }), ("c", a.clone())])).await;
+    let report = host
+        .reload(plugins([("b", PluginConfig { enabled: false, ..b }), ("c", a.clone())]))
+        .await;
     let text = report.to_string();
     assert_eq!(text, "a: removed\nb: removed\nc: added");
     assert_eq!(host.list().len(), 1);
-    assert!(host.check(check("P")).await.unwrap_err().message.contains("there is no probe plugin \"test\""));
+    assert!(
+        host.check(check("P"))
+            .await
+            .unwrap_err()
+            .message
+            .contains("there is no probe plugin \"test\"")
+    );
     let report = host.reload(PluginsConfig::default()).await;
     assert_eq!(report.to_string(), "c: removed");
 }
@@ -120,7 +141,9 @@ async fn only_what_changed_is_touched() {
 #[tokio::test]
 async fn a_changed_file_is_noticed() {
     let node = Node::new();
-    let host = node.start([("test", node.stanza(Kind::Probe, &version("one"), ""))]).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Probe, &version("one"), ""))])
+        .await;
     assert_eq!(message(&host).await, "one");
     node.file("probe.wasm", &version("two"));
     eventually("the new version is active", || async { message(&host).await == "two" }).await;
@@ -131,7 +154,10 @@ async fn a_changed_file_is_noticed() {
     assert_eq!(message(&host).await, "two");
     std::fs::remove_file(node.path("probe.wasm")).unwrap();
     node.file("probe.wasm", &version("three"));
-    eventually("the last version is active", || async { message(&host).await == "three" }).await;
+    eventually("the last version is active", || async {
+        message(&host).await == "three"
+    })
+    .await;
     assert!((refused() - 1.0).abs() < f64::EPSILON);
 }
 
@@ -139,8 +165,18 @@ async fn a_changed_file_is_noticed() {
 async fn the_last_good_version_helps_out() {
     let node = Node::new();
     let fail = "fail = \"last-good\"";
-    let host = node.start([("test", node.stanza(Kind::Probe, &version("good"), fail))]).await;
-    let broken = component("probe", &guests::moody_probe("x").replace("(i32.const 80)", "(i32.const 1)"), &[]);
-    host.reload(plugins([("test", node.stanza(Kind::Probe, &broken, &format!("{fail}\nconfig = {{ n = 1 }}")))])).await;
+    let host = node
+        .start([("test", node.stanza(Kind::Probe, &version("good"), fail))])
+        .await;
+    let broken = component(
+        "probe",
+        &guests::moody_probe("x").replace("(i32.const 80)", "(i32.const 1)"),
+        &[],
+    );
+    host.reload(plugins([(
+        "test",
+        node.stanza(Kind::Probe, &broken, &format!("{fail}\nconfig = {{ n = 1 }}")),
+    )]))
+    .await;
     assert_eq!(message(&host).await, "good", "the active version traps on P");
 }

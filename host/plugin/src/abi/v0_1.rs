@@ -42,7 +42,11 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn of(engine: &PluginEngine, component: &Component) -> Self {
-        let mut imports = Self { capabilities: Vec::new(), wasi: false, unknown: Vec::new() };
+        let mut imports = Self {
+            capabilities: Vec::new(),
+            wasi: false,
+            unknown: Vec::new(),
+        };
         let ty = component.component_type();
         for (name, item) in ty.imports(engine.wasmtime()) {
             let bare = name.split('@').next().unwrap_or(name);
@@ -89,12 +93,20 @@ impl Imports {
             return Ok(());
         }
         let names: Vec<_> = missing.iter().map(|c| c.as_str()).collect();
-        Err(format!("it needs {}, which is not granted; to grant it, add:\n{}", names.join(", "), toml_lines(plugin, &missing)))
+        Err(format!(
+            "it needs {}, which is not granted; to grant it, add:\n{}",
+            names.join(", "),
+            toml_lines(plugin, &missing)
+        ))
     }
 }
 
 /// Makes the functions of a component callable, with nothing in reach but what it was granted.
-pub(crate) fn link(engine: &Arc<PluginEngine>, component: &Component, plugin: &Arc<Plugin>) -> wasmtime::Result<(Linked, SelfCheck)> {
+pub(crate) fn link(
+    engine: &Arc<PluginEngine>,
+    component: &Component,
+    plugin: &Arc<Plugin>,
+) -> wasmtime::Result<(Linked, SelfCheck)> {
     let mut linker: Linker<State> = Linker::new(engine.wasmtime());
     base::add(&mut linker, &plugin.grants)?;
     if plugin.wasi {

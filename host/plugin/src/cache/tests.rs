@@ -9,7 +9,10 @@ fn engine() -> PluginEngine {
 }
 
 fn code(engine: &PluginEngine) -> Vec<u8> {
-    engine.wasmtime().precompile_component(&wat::parse_str("(component)").unwrap()).unwrap()
+    engine
+        .wasmtime()
+        .precompile_component(&wat::parse_str("(component)").unwrap())
+        .unwrap()
 }
 
 #[test]
@@ -41,7 +44,12 @@ fn altered_anywhere_it_is_refused_and_removed() {
         assert!(!file.exists());
     }
     cache.store("k", &code).unwrap();
-    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(10).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(10)
+        .unwrap();
     assert!(matches!(cache.load(&engine, "k"), Lookup::Corrupt));
     // What was written properly and is no code for this engine.
     cache.store("k", b"not code").unwrap();
@@ -61,7 +69,10 @@ fn only_files_of_our_own() {
     fs::remove_file(&file).unwrap();
     fs::rename(root.path().join("elsewhere"), &file).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(matches!(cache.load(&engine, "k"), Lookup::Miss), "that others can write to");
+    assert!(
+        matches!(cache.load(&engine, "k"), Lookup::Miss),
+        "that others can write to"
+    );
 }
 
 #[test]
@@ -71,7 +82,11 @@ fn only_a_directory_of_our_own() {
     fs::create_dir(&loose).unwrap();
     fs::set_permissions(&loose, fs::Permissions::from_mode(0o755)).unwrap();
     Cache::open(&loose).unwrap();
-    assert_eq!(fs::metadata(&loose).unwrap().mode() & 0o777, 0o700, "it is made private");
+    assert_eq!(
+        fs::metadata(&loose).unwrap().mode() & 0o777,
+        0o700,
+        "it is made private"
+    );
     let shared = root.path().join("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();

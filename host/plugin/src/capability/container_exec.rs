@@ -22,7 +22,9 @@ pub(crate) async fn run(
         return Err(Fault::invalid("the command is empty"));
     };
     if !grant.argv.iter().any(|allowed| allowed == "*" || allowed == program) {
-        return Err(Fault::denied(format!("the grant container-exec does not list {program:?} in argv")));
+        return Err(Fault::denied(format!(
+            "the grant container-exec does not list {program:?} in argv"
+        )));
     }
     let Some(id) = id else {
         return Err(Fault::unavailable("the container was not created yet"));

@@ -35,23 +35,37 @@ pub(crate) async fn send(grant: &EgressHttp, request: Outgoing) -> Result<HttpRe
 }
 
 async fn exchange(grant: &EgressHttp, request: Outgoing) -> Result<HttpReply, Fault> {
-    let uri: Uri = request.url.parse().map_err(|e| Fault::invalid(format!("url {:?}: {e}", request.url)))?;
+    let uri: Uri = request
+        .url
+        .parse()
+        .map_err(|e| Fault::invalid(format!("url {:?}: {e}", request.url)))?;
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err(Fault::invalid(format!("url {:?}: http or https, absolute", request.url))),
+        _ => {
+            return Err(Fault::invalid(format!(
+                "url {:?}: http or https, absolute",
+                request.url
+            )));
+        }
     };
-    let host = uri.host().filter(|h| !h.is_empty()).ok_or_else(|| Fault::invalid(format!("url {:?}: no host", request.url)))?;
+    let host = uri
+        .host()
+        .filter(|h| !h.is_empty())
+        .ok_or_else(|| Fault::invalid(format!("url {:?}: no host", request.url)))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     if !listed(grant, &host, port) {
-        return Err(Fault::denied(format!("the grant egress-http does not list {host}:{port} in hosts")));
+        return Err(Fault::denied(format!(
+            "the grant egress-http does not list {host}:{port} in hosts"
+        )));
     }
     let found = tokio::net::lookup_host((host.as_str(), port))
         .await
         .map_err(|e| Fault::unavailable(format!("lookup {host}: {e}")))?;
     // The name was allowed, the address must be too: names can be pointed anywhere.
-    let (allowed, refused): (Vec<SocketAddr>, Vec<_>) = found.partition(|a| !is_guarded(a.ip()) || listed_address(grant, a.ip(), port));
+    let (allowed, refused): (Vec<SocketAddr>, Vec<_>) =
+        found.partition(|a| !is_guarded(a.ip()) || listed_address(grant, a.ip(), port));
     if allowed.is_empty() {
         return Err(match refused.first() {
             Some(address) => Fault::denied(format!(
@@ -63,7 +77,11 @@ async fn exchange(grant: &EgressHttp, request: Outgoing) -> Result<HttpReply, Fa
     }
     let head = head(&uri, &host, port, secure, &request)?;
     let stream = connect(&allowed, request.timeout).await?;
-    if secure { talk(tls::verified(stream, &host).await?, head).await } else { talk(stream, head).await }
+    if secure {
+        talk(tls::verified(stream, &host).await?, head).await
+    } else {
+        talk(stream, head).await
+    }
 }
 
 fn listed(grant: &EgressHttp, host: &str, port: u16) -> bool {
@@ -73,7 +91,9 @@ fn listed(grant: &EgressHttp, host: &str, port: u16) -> bool {
             return false;
         }
         match name.strip_prefix("*.") {
-            Some(domain) => host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Some(domain) => host
+                .strip_suffix(domain)
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
             None => name.eq_ignore_ascii_case(host),
         }
     })
@@ -102,7 +122,10 @@ fn split(entry: &str) -> (&str, Option<u16>) {
 }
 
 fn head(uri: &Uri, host: &str, port: u16, secure: bool, request: &Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
-    let method: Method = request.method.parse().map_err(|e| Fault::invalid(format!("method {:?}: {e}", request.method)))?;
+    let method: Method = request
+        .method
+        .parse()
+        .map_err(|e| Fault::invalid(format!("method {:?}: {e}", request.method)))?;
     let path: Uri = uri
         .path_and_query()
         .map_or("/", |p| p.as_str())
@@ -112,12 +135,18 @@ fn head(uri: &Uri, host: &str, port: u16, secure: bool, request: &Outgoing) -> R
     *head.method_mut() = method;
     *head.uri_mut() = path;
     for (name, value) in &request.headers {
-        let name: HeaderName = name.parse().map_err(|e| Fault::invalid(format!("header {name:?}: {e}")))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|e| Fault::invalid(format!("header {name:?}: {e}")))?;
         let value = HeaderValue::from_str(value).map_err(|e| Fault::invalid(format!("header {name}: {e}")))?;
         head.headers_mut().append(name, value);
     }
     if !head.headers().contains_key(HOST) {
-        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let shown = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         let standard = port == if secure { 443 } else { 80 };
         let value = if standard { shown } else { format!("{shown}:{port}") };
         let value = HeaderValue::from_str(&value).map_err(|e| Fault::invalid(format!("host {host:?}: {e}")))?;
@@ -130,13 +159,18 @@ async fn talk<S>(stream: S, head: Request<Full<Bytes>>) -> Result<HttpReply, Fau
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http_fault)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| http_fault(&e))?;
     let send = async move {
-        let reply = sender.send_request(head).await.map_err(http_fault)?;
+        let reply = sender.send_request(head).await.map_err(|e| http_fault(&e))?;
         let status = reply.status().as_u16();
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = reply.headers().iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect();
+        let headers = reply
+            .headers()
+            .iter()
+            .map(|(n, v)| (n.as_str().to_owned(), text(v)))
+            .collect();
         let body = prefix(reply.into_body(), MAX_BODY).await?;
         Ok(HttpReply { status, headers, body })
     };
@@ -149,7 +183,9 @@ mod tests {
     use super::*;
 
     fn grant(hosts: &[&str]) -> EgressHttp {
-        EgressHttp { hosts: hosts.iter().map(|h| (*h).to_owned()).collect() }
+        EgressHttp {
+            hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
+        }
     }
 
     #[test]
@@ -185,10 +221,19 @@ mod tests {
             let fault = send(&grant(&[entry]), request(url)).await.err().unwrap();
             assert_eq!(fault.kind, crate::error::FaultKind::Denied, "{fault}");
         }
-        let fault = send(&grant(&["example.com"]), request("http://169.254.169.254/")).await.err().unwrap();
-        assert_eq!(fault.text, "the grant egress-http does not list 169.254.169.254:80 in hosts");
+        let fault = send(&grant(&["example.com"]), request("http://169.254.169.254/"))
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(
+            fault.text,
+            "the grant egress-http does not list 169.254.169.254:80 in hosts"
+        );
         // Listed literally it is tried, and nothing listens there.
-        let fault = send(&grant(&["127.0.0.1:9"]), request("http://127.0.0.1:9/")).await.err().unwrap();
+        let fault = send(&grant(&["127.0.0.1:9"]), request("http://127.0.0.1:9/"))
+            .await
+            .err()
+            .unwrap();
         assert_eq!(fault.kind, crate::error::FaultKind::Unavailable, "{fault}");
     }
 }

@@ -25,14 +25,20 @@ pub(crate) struct Output {
 /// Does the grant list this program? If so: the digest that it must have, if any.
 pub(crate) fn listed<'a>(grant: &'a Exec, program: &str) -> Result<Option<&'a str>, Fault> {
     let path = Path::new(program);
-    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !plain {
-        return Err(Fault::invalid(format!("program {program:?}: an absolute path without \"..\"")));
+        return Err(Fault::invalid(format!(
+            "program {program:?}: an absolute path without \"..\""
+        )));
     }
     for entry in &grant.programs {
         match entry {
             Program::Path(entry) => {
-                let inside = entry.strip_suffix("/*").is_some_and(|dir| path.parent() == Some(Path::new(dir)));
+                let inside = entry
+                    .strip_suffix("/*")
+                    .is_some_and(|dir| path.parent() == Some(Path::new(dir)));
                 if inside || Path::new(entry) == path {
                     return Ok(None);
                 }
@@ -41,7 +47,9 @@ pub(crate) fn listed<'a>(grant: &'a Exec, program: &str) -> Result<Option<&'a st
             Program::Pinned(_) => {}
         }
     }
-    Err(Fault::denied(format!("the grant exec does not list {program} in programs")))
+    Err(Fault::denied(format!(
+        "the grant exec does not list {program} in programs"
+    )))
 }
 
 pub(crate) async fn run(
@@ -58,7 +66,9 @@ pub(crate) async fn run(
         let bytes = tokio::fs::read(&path).await.map_err(|e| start_fault(&path, &e))?;
         let found = hex(&Sha256::digest(&bytes));
         if found != wanted {
-            return Err(Fault::denied(format!("{path} has the sha256 {found}, the grant exec wants {wanted}")));
+            return Err(Fault::denied(format!(
+                "{path} has the sha256 {found}, the grant exec wants {wanted}"
+            )));
         }
     }
     let mut child = Command::new(&path)
@@ -73,7 +83,12 @@ pub(crate) async fn run(
         .kill_on_drop(true)
         .spawn()
         .map_err(|e| start_fault(&path, &e))?;
-    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw));
+    let group = Group(
+        child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw),
+    );
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talk = async {
         let feed = async {
@@ -84,7 +99,10 @@ pub(crate) async fn run(
         };
         let ((), stdout, stderr) = tokio::join!(feed, all(stdout), all(stderr));
         let (stdout, stderr) = (stdout?, stderr?);
-        let status = child.wait().await.map_err(|e| Fault::failed(format!("{path}: {}", words(&e))))?;
+        let status = child
+            .wait()
+            .await
+            .map_err(|e| Fault::failed(format!("{path}: {}", words(&e))))?;
         Ok((status, stdout, stderr))
     };
     let ended = tokio::time::timeout(timeout, talk).await;
@@ -93,7 +111,11 @@ pub(crate) async fn run(
             use std::os::unix::process::ExitStatusExt;
             group.gone();
             let exit_code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1);
-            Ok(Output { exit_code, stdout, stderr })
+            Ok(Output {
+                exit_code,
+                stdout,
+                stderr,
+            })
         }
         Ok(Err(fault)) => Err(fault),
         Err(_) => Err(Fault::timeout(format!("{path} did not end within {timeout:?}"))),
@@ -102,14 +124,22 @@ pub(crate) async fn run(
 
 fn start_fault(path: &str, error: &std::io::Error) -> Fault {
     let text = format!("{path}: {}", words(error));
-    if error.kind() == std::io::ErrorKind::NotFound { Fault::not_found(text) } else { Fault::failed(text) }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Fault::not_found(text)
+    } else {
+        Fault::failed(text)
+    }
 }
 
 async fn all(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     let Some(stream) = stream else { return Ok(bytes) };
     let limit = u64::try_from(MAX_OUTPUT).unwrap_or(u64::MAX);
-    stream.take(limit + 1).read_to_end(&mut bytes).await.map_err(|e| Fault::failed(format!("output: {}", words(&e))))?;
+    stream
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(|e| Fault::failed(format!("output: {}", words(&e))))?;
     if bytes.len() > MAX_OUTPUT {
         return Err(Fault::failed(format!("the program wrote more than {MAX_OUTPUT} bytes")));
     }
@@ -118,10 +148,12 @@ async fn all(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, Fault> {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// Kills the program and all that it started, unless it ended by itself. The child is not reaped before that, so the number

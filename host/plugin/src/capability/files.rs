@@ -67,7 +67,9 @@ fn place(dir: &VolumeDir, path: &str) -> Result<Place, Fault> {
     let name = path.file_name().ok_or_else(refuse)?.to_owned();
     let root = dir.open()?;
     let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => root.open_dir(parent).map_err(|e| fault("open", parent, &e))?,
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            root.open_dir(parent).map_err(|e| fault("open", parent, &e))?
+        }
         _ => root,
     };
     Ok(Place { parent, name })
@@ -87,13 +89,16 @@ pub(crate) fn write(dir: &VolumeDir, path: &str, data: &[u8], mode: u32) -> Resu
     let at = place(dir, path)?;
     // NONBLOCK: a pod may have put a pipe there, which nobody reads.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&at.parent, &at.name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| wrap("open", path, e))?;
+    let file =
+        rustix::fs::openat(&at.parent, &at.name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| wrap("open", path, e))?;
     let mut file = File::from(file);
     let metadata = file.metadata().map_err(|e| fault("stat", Path::new(path), &e))?;
     if !metadata.is_file() {
         return Err(Fault::failed(format!("write {path}: not a regular file")));
     }
-    file.set_len(0).and_then(|()| file.write_all(data)).map_err(|e| fault("write", Path::new(path), &e))?;
+    file.set_len(0)
+        .and_then(|()| file.write_all(data))
+        .map_err(|e| fault("write", Path::new(path), &e))?;
     rustix::fs::fchmod(&file, bits(mode)).map_err(|e| wrap("chmod", path, e))
 }
 
@@ -107,14 +112,19 @@ pub(crate) fn read(dir: &VolumeDir, path: &str) -> Result<Vec<u8>, Fault> {
     let file = match file {
         Ok(file) => file,
         // Beyond the parent, but perhaps still within the volume.
-        Err(_) => dir.open()?.open_with(path, &options).map_err(|e| fault("open", Path::new(path), &e))?,
+        Err(_) => dir
+            .open()?
+            .open_with(path, &options)
+            .map_err(|e| fault("open", Path::new(path), &e))?,
     };
     let metadata = file.metadata().map_err(|e| fault("stat", Path::new(path), &e))?;
     if !metadata.is_file() {
         return Err(Fault::failed(format!("read {path}: not a regular file")));
     }
     let mut data = Vec::new();
-    file.take(MAX_READ + 1).read_to_end(&mut data).map_err(|e| fault("read", Path::new(path), &e))?;
+    file.take(MAX_READ + 1)
+        .read_to_end(&mut data)
+        .map_err(|e| fault("read", Path::new(path), &e))?;
     if data.len() as u64 > MAX_READ {
         return Err(Fault::failed(format!("read {path}: more than {MAX_READ} bytes")));
     }
@@ -129,7 +139,9 @@ pub(crate) fn symlink(dir: &VolumeDir, target: &str, path: &str) -> Result<(), F
 pub(crate) fn read_link(dir: &VolumeDir, path: &str) -> Result<String, Fault> {
     let at = place(dir, path)?;
     let target = rustix::fs::readlinkat(&at.parent, &at.name, Vec::new()).map_err(|e| wrap("readlink", path, e))?;
-    target.into_string().map_err(|_| Fault::failed(format!("readlink {path}: its target is not UTF-8")))
+    target
+        .into_string()
+        .map_err(|_| Fault::failed(format!("readlink {path}: its target is not UTF-8")))
 }
 
 pub(crate) fn rename(dir: &VolumeDir, source: &str, target: &str) -> Result<(), Fault> {
@@ -144,7 +156,8 @@ pub(crate) fn remove(dir: &VolumeDir, path: &str) -> Result<(), Fault> {
 
 pub(crate) fn remove_tree(dir: &VolumeDir, path: &str) -> Result<(), Fault> {
     let at = place(dir, path)?;
-    let stat = rustix::fs::statat(&at.parent, &at.name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| wrap("stat", path, e))?;
+    let stat =
+        rustix::fs::statat(&at.parent, &at.name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| wrap("stat", path, e))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return rustix::fs::unlinkat(&at.parent, &at.name, AtFlags::empty()).map_err(|e| wrap("remove", path, e));
     }
@@ -167,7 +180,9 @@ pub(crate) fn list(dir: &VolumeDir, path: &str) -> Result<Vec<(String, Kind)>, F
         dir.open()?
     } else {
         let at = place(dir, path)?;
-        at.parent.open_dir(&at.name).map_err(|e| fault("open", Path::new(path), &e))?
+        at.parent
+            .open_dir(&at.name)
+            .map_err(|e| fault("open", Path::new(path), &e))?
     };
     let io = |e: &std::io::Error| fault("list", Path::new(path), e);
     // Inner directories were opened to go through them only.
@@ -204,7 +219,7 @@ pub(crate) fn stat(dir: &VolumeDir, path: &str) -> Result<Metadata, Fault> {
     };
     Ok(Metadata {
         kind: FileType::from_raw_mode(stat.st_mode).into(),
-        mode: u32::from(stat.st_mode) & 0o7777,
+        mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
         size: u64::try_from(stat.st_size).unwrap_or_default(),

@@ -39,13 +39,13 @@ pub(crate) async fn unary(grant: &PodNet, pod: &Pod, request: GrpcRequest) -> Re
     let exchange = async {
         let stream = connect(&targets, timeout).await?;
         let authority = targets.first().map(ToString::to_string).unwrap_or_default();
-        let head = head(&authority, request)?;
+        let head = head(&authority, &request)?;
         let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(http_fault)?;
+            .map_err(|e| http_fault(&e))?;
         let send = async move {
-            let reply = sender.send_request(head).await.map_err(http_fault)?;
+            let reply = sender.send_request(head).await.map_err(|e| http_fault(&e))?;
             answer(reply).await
         };
         drive(connection, send).await
@@ -56,9 +56,12 @@ pub(crate) async fn unary(grant: &PodNet, pod: &Pod, request: GrpcRequest) -> Re
     }
 }
 
-fn head(authority: &str, request: GrpcRequest) -> Result<Request<Full<Bytes>>, Fault> {
+fn head(authority: &str, request: &GrpcRequest) -> Result<Request<Full<Bytes>>, Fault> {
     if !request.method.starts_with('/') {
-        return Err(Fault::invalid(format!("method {:?}: write \"/package.Service/Method\"", request.method)));
+        return Err(Fault::invalid(format!(
+            "method {:?}: write \"/package.Service/Method\"",
+            request.method
+        )));
     }
     let uri: Uri = format!("http://{authority}{}", request.method)
         .parse()
@@ -75,7 +78,9 @@ fn head(authority: &str, request: GrpcRequest) -> Result<Request<Full<Bytes>>, F
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
     for (name, value) in &request.metadata {
-        let name: HeaderName = name.parse().map_err(|e| Fault::invalid(format!("metadata {name:?}: {e}")))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|e| Fault::invalid(format!("metadata {name:?}: {e}")))?;
         let value = HeaderValue::from_str(value).map_err(|e| Fault::invalid(format!("metadata {name}: {e}")))?;
         headers.append(name, value);
     }
@@ -86,17 +91,25 @@ async fn answer(reply: http::Response<hyper::body::Incoming>) -> Result<GrpcRepl
     let status = reply.status();
     // A server may put everything into the head when there is no message.
     if let Some(code) = grpc_status(reply.headers()) {
-        return Ok(GrpcReply { code, message_text: grpc_message(reply.headers()), message: Vec::new() });
+        return Ok(GrpcReply {
+            code,
+            message_text: grpc_message(reply.headers()),
+            message: Vec::new(),
+        });
     }
     if !status.is_success() {
         let text = format!("unexpected HTTP status code received from server: {status}");
-        return Ok(GrpcReply { code: code_of_http(status.as_u16()), message_text: text, message: Vec::new() });
+        return Ok(GrpcReply {
+            code: code_of_http(status.as_u16()),
+            message_text: text,
+            message: Vec::new(),
+        });
     }
     let mut body = reply.into_body();
     let mut bytes = BytesMut::new();
     let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
-        match frame.map_err(http_fault)?.into_data() {
+        match frame.map_err(|e| http_fault(&e))?.into_data() {
             Ok(data) => {
                 if bytes.len() + data.len() > MAX_MESSAGE {
                     return Err(Fault::failed("the reply is too long"));
@@ -108,16 +121,26 @@ async fn answer(reply: http::Response<hyper::body::Incoming>) -> Result<GrpcRepl
     }
     let Some(code) = grpc_status(&trailers) else {
         let text = "server closed the stream without sending trailers".to_owned();
-        return Ok(GrpcReply { code: UNKNOWN, message_text: text, message: Vec::new() });
+        return Ok(GrpcReply {
+            code: UNKNOWN,
+            message_text: text,
+            message: Vec::new(),
+        });
     };
     let mut message = Vec::new();
     if code == 0 {
         message = match &bytes[..] {
-            [0, a, b, c, d, rest @ ..] if usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])) == Ok(rest.len()) => rest.to_vec(),
+            [0, a, b, c, d, rest @ ..] if usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])) == Ok(rest.len()) => {
+                rest.to_vec()
+            }
             _ => return Err(Fault::failed("the reply is no single uncompressed gRPC message")),
         };
     }
-    Ok(GrpcReply { code, message_text: grpc_message(&trailers), message })
+    Ok(GrpcReply {
+        code,
+        message_text: grpc_message(&trailers),
+        message,
+    })
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<u32> {
@@ -126,12 +149,17 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 
 /// The message is percent-encoded on the wire.
 fn grpc_message(headers: &HeaderMap) -> String {
-    let Some(value) = headers.get("grpc-message") else { return String::new() };
+    let Some(value) = headers.get("grpc-message") else {
+        return String::new();
+    };
     let bytes = value.as_bytes();
     let mut text = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while let Some(&byte) = bytes.get(i) {
-        let code = bytes.get(i + 1..i + 3).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        let code = bytes
+            .get(i + 1..i + 3)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         match code {
             Some(code) if byte == b'%' => {
                 text.push(code);

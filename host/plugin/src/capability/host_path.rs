@@ -13,15 +13,26 @@ use crate::grants::HostPath;
 /// A path within the grant, also after following the symlinks on the way, and not where the agent keeps compiled code.
 pub(crate) fn allowed(grant: &HostPath, kept: &Path, path: &str) -> Result<PathBuf, Fault> {
     let wanted = PathBuf::from(path);
-    let plain = wanted.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let plain = wanted
+        .components()
+        .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     if !wanted.is_absolute() || !plain || path.contains('\0') {
-        return Err(Fault::invalid(format!("path {path:?}: an absolute path without \"..\"")));
+        return Err(Fault::invalid(format!(
+            "path {path:?}: an absolute path without \"..\""
+        )));
     }
     let real = resolved(&wanted);
     let kept = resolved(kept);
     for candidate in [&wanted, &real] {
-        if !grant.paths.iter().any(|p| candidate.starts_with(p) || candidate.starts_with(resolved(Path::new(p)))) {
-            return Err(Fault::denied(format!("the grant host-path does not list {} in paths", candidate.display())));
+        if !grant
+            .paths
+            .iter()
+            .any(|p| candidate.starts_with(p) || candidate.starts_with(resolved(Path::new(p))))
+        {
+            return Err(Fault::denied(format!(
+                "the grant host-path does not list {} in paths",
+                candidate.display()
+            )));
         }
         if candidate.starts_with(&kept) {
             return Err(Fault::denied(format!("{} belongs to the agent", candidate.display())));
@@ -67,10 +78,19 @@ pub(crate) fn kind_of(path: &Path) -> Result<Option<Kind>, Fault> {
 }
 
 pub(crate) fn make_dirs(path: &Path, mode: u32) -> Result<(), Fault> {
-    DirBuilder::new().recursive(true).mode(mode & 0o7777).create(path).map_err(|e| fault("mkdir", path, &e))
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode & 0o7777)
+        .create(path)
+        .map_err(|e| fault("mkdir", path, &e))
 }
 
 pub(crate) fn create_file(path: &Path, mode: u32) -> Result<(), Fault> {
-    let created = OpenOptions::new().write(true).create(true).truncate(false).mode(mode & 0o7777).open(path);
+    let created = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode & 0o7777)
+        .open(path);
     created.map(drop).map_err(|e| fault("create", path, &e))
 }

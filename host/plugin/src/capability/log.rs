@@ -21,7 +21,9 @@ pub(crate) fn bucket() -> Bucket {
 }
 
 pub(crate) fn write(plugin: &Plugin, level: Level, message: String) {
-    let Some(held_back) = plugin.log.take(Instant::now()) else { return };
+    let Some(held_back) = plugin.log.take(Instant::now()) else {
+        return;
+    };
     let name = &*plugin.name;
     if held_back > 0 {
         tracing::warn!(target: "witlet::plugin", plugin = name, "{held_back} log lines were held back");

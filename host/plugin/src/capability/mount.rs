@@ -22,17 +22,31 @@ fn allowed(grant: &Mount, kind: &str) -> Result<(), Fault> {
     if grant.types.is_empty() || grant.types.iter().any(|t| t == kind) {
         return Ok(());
     }
-    Err(Fault::denied(format!("the grant mount does not list {kind:?} in types")))
+    Err(Fault::denied(format!(
+        "the grant mount does not list {kind:?} in types"
+    )))
 }
 
-pub(crate) fn tmpfs(grant: &Mount, dir: &VolumeDir, wanted: Option<u64>, allocatable: &Allocatable) -> Result<(), Fault> {
+pub(crate) fn tmpfs(
+    grant: &Mount,
+    dir: &VolumeDir,
+    wanted: Option<u64>,
+    allocatable: &Allocatable,
+) -> Result<(), Fault> {
     allowed(grant, "tmpfs")?;
-    let node = (allocatable)().get(MEMORY).and_then(|q| u64::try_from(q.value()).ok()).filter(|n| *n > 0);
+    let node = (allocatable)()
+        .get(MEMORY)
+        .and_then(|q| u64::try_from(q.value()).ok())
+        .filter(|n| *n > 0);
     let pod = dir.pod().and_then(|pod| pod_memory_limit(pod));
     let size = [wanted.filter(|n| *n > 0), node, pod].into_iter().flatten().min();
     let size = size.map(|n| format!("size={n}")).unwrap_or_default();
     if !NO_NOSWAP.load(Ordering::Relaxed) {
-        let options = if size.is_empty() { "noswap".to_owned() } else { format!("{size},noswap") };
+        let options = if size.is_empty() {
+            "noswap".to_owned()
+        } else {
+            format!("{size},noswap")
+        };
         match mount("tmpfs", dir.path(), "tmpfs", &options) {
             // Kernels before 6.4 do not know it, user namespaces do not permit it.
             Err(Errno::INVAL | Errno::PERM) => NO_NOSWAP.store(true, Ordering::Relaxed),
@@ -45,16 +59,24 @@ pub(crate) fn tmpfs(grant: &Mount, dir: &VolumeDir, wanted: Option<u64>, allocat
 /// The pod's limit, where every container has one or the pod as a whole.
 fn pod_memory_limit(pod: &Pod) -> Option<u64> {
     let spec = pod.spec.as_ref()?;
-    let all = spec.containers.iter().chain(spec.init_containers.iter().flatten()).all(|c| !limit(c, MEMORY).is_zero());
+    let all = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .all(|c| !limit(c, MEMORY).is_zero());
     if !all && pod_level_limit(pod, MEMORY).is_zero() {
         return None;
     }
-    pod_limits(pod).get(MEMORY).and_then(|q| u64::try_from(q.value()).ok()).filter(|n| *n > 0)
+    pod_limits(pod)
+        .get(MEMORY)
+        .and_then(|q| u64::try_from(q.value()).ok())
+        .filter(|n| *n > 0)
 }
 
 pub(crate) fn hugetlbfs(grant: &Mount, dir: &VolumeDir, page_size: u64) -> Result<(), Fault> {
     allowed(grant, "hugetlbfs")?;
-    mount("nodev", dir.path(), "hugetlbfs", &format!("pagesize={page_size}")).map_err(|e| fault("hugetlbfs", dir.path(), e))
+    mount("nodev", dir.path(), "hugetlbfs", &format!("pagesize={page_size}"))
+        .map_err(|e| fault("hugetlbfs", dir.path(), e))
 }
 
 pub(crate) fn unmount(dir: &VolumeDir) -> Result<(), Fault> {
@@ -71,5 +93,9 @@ fn mount(source: &str, target: &Path, kind: &str, options: &str) -> Result<(), E
 }
 
 fn fault(kind: &str, target: &Path, error: Errno) -> Fault {
-    Fault::failed(format!("mount {kind} on {}: {}", target.display(), words(&error.into())))
+    Fault::failed(format!(
+        "mount {kind} on {}: {}",
+        target.display(),
+        words(&error.into())
+    ))
 }

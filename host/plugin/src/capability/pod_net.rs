@@ -55,16 +55,22 @@ pub(crate) async fn targets(
     port: u16,
 ) -> Result<Vec<SocketAddr>, Fault> {
     if !grant.allows(protocol) {
-        return Err(Fault::denied(format!("the grant pod-net does not list the protocol {protocol:?}")));
+        return Err(Fault::denied(format!(
+            "the grant pod-net does not list the protocol {protocol:?}"
+        )));
     }
     if port == 0 {
         return Err(Fault::invalid("port 0"));
     }
     let own = addresses(pod);
     let Some(host) = host.filter(|h| !h.is_empty()) else {
-        let ip = own.first().ok_or_else(|| Fault::unavailable("the pod has no address yet"))?;
+        let ip = own
+            .first()
+            .ok_or_else(|| Fault::unavailable("the pod has no address yet"))?;
         check_port(grant, pod, port)?;
-        let ip: IpAddr = ip.parse().map_err(|_| Fault::failed(format!("the pod's address {ip:?} is none")))?;
+        let ip: IpAddr = ip
+            .parse()
+            .map_err(|_| Fault::failed(format!("the pod's address {ip:?} is none")))?;
         return Ok(vec![SocketAddr::new(ip, port)]);
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -75,11 +81,19 @@ pub(crate) async fn targets(
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     if !grant.any_host {
-        return Err(Fault::denied(format!("{host} is not the pod's address, and the grant pod-net has no any-host = true")));
+        return Err(Fault::denied(format!(
+            "{host} is not the pod's address, and the grant pod-net has no any-host = true"
+        )));
     }
-    let found = tokio::net::lookup_host((bare, port)).await.map_err(|e| Fault::unavailable(format!("lookup {bare}: {e}")))?;
+    let found = tokio::net::lookup_host((bare, port))
+        .await
+        .map_err(|e| Fault::unavailable(format!("lookup {bare}: {e}")))?;
     let all: Vec<_> = found.collect();
-    if all.is_empty() { Err(Fault::unavailable(format!("lookup {bare}: no such host"))) } else { Ok(all) }
+    if all.is_empty() {
+        Err(Fault::unavailable(format!("lookup {bare}: no such host")))
+    } else {
+        Ok(all)
+    }
 }
 
 fn check_port(grant: &PodNet, pod: &Pod, port: u16) -> Result<(), Fault> {
@@ -94,11 +108,27 @@ fn check_port(grant: &PodNet, pod: &Pod, port: u16) -> Result<(), Fault> {
 /// Is it a port that one of the pod's containers declares or probes?
 fn mentions_port(pod: &Pod, port: u16) -> bool {
     let Some(spec) = &pod.spec else { return false };
-    spec.init_containers.iter().flatten().chain(&spec.containers).any(|container| {
-        let declared = container.ports.iter().flatten().any(|p| p.container_port == i32::from(port));
-        let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
-        declared || probes.into_iter().flatten().any(|probe| probes_port(container, probe, port))
-    })
+    spec.init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
+        .any(|container| {
+            let declared = container
+                .ports
+                .iter()
+                .flatten()
+                .any(|p| p.container_port == i32::from(port));
+            let probes = [
+                &container.liveness_probe,
+                &container.readiness_probe,
+                &container.startup_probe,
+            ];
+            declared
+                || probes
+                    .into_iter()
+                    .flatten()
+                    .any(|probe| probes_port(container, probe, port))
+        })
 }
 
 fn probes_port(container: &Container, probe: &Probe, port: u16) -> bool {
@@ -153,7 +183,9 @@ pub(crate) fn words(error: &std::io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => {
             let text = error.to_string();
-            text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text).to_lowercase()
+            text.strip_suffix(&format!(" (os error {code})"))
+                .unwrap_or(&text)
+                .to_lowercase()
         }
         None => error.to_string(),
     }
@@ -198,9 +230,15 @@ pub(crate) async fn http_get(grant: &PodNet, pod: &Pod, request: HttpRequest) ->
     let timeout = request.timeout;
     let exchange = async {
         let stream = connect(&targets, timeout).await?;
-        let first = targets.first().ok_or_else(|| Fault::unavailable("nothing to connect to"))?;
+        let first = targets
+            .first()
+            .ok_or_else(|| Fault::unavailable("nothing to connect to"))?;
         if request.tls {
-            let name = request.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| first.ip().to_string());
+            let name = request
+                .host
+                .clone()
+                .filter(|h| !h.is_empty())
+                .unwrap_or_else(|| first.ip().to_string());
             let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
             let stream = tls::unverified(stream, &name).await?;
             exchange(stream, *first, &request).await
@@ -226,12 +264,17 @@ where
         .await
         .map_err(|e| Fault::unavailable(e.to_string()))?;
     let send = async move {
-        let reply = sender.send_request(head).await.map_err(http_fault)?;
+        let reply = sender.send_request(head).await.map_err(|e| http_fault(&e))?;
         let status = reply.status().as_u16();
         let headers = reply
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let limit = usize::try_from(request.body_limit.min(MAX_BODY)).unwrap_or_default();
         let body = prefix(reply.into_body(), limit).await?;
@@ -254,12 +297,12 @@ pub(crate) async fn drive<C: Future, S: Future>(connection: C, send: S) -> S::Ou
     .await
 }
 
-pub(crate) fn http_fault(error: hyper::Error) -> Fault {
+pub(crate) fn http_fault(error: &hyper::Error) -> Fault {
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return Fault::unavailable("EOF");
     }
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         text = format!("{text}: {inner}");
         source = inner.source();
@@ -268,8 +311,14 @@ pub(crate) fn http_fault(error: hyper::Error) -> Fault {
 }
 
 fn head(target: SocketAddr, request: &HttpRequest) -> Result<Request<Empty<Bytes>>, Fault> {
-    let path = if request.path.starts_with('/') { request.path.clone() } else { format!("/{}", request.path) };
-    let uri: Uri = path.parse().map_err(|e| Fault::invalid(format!("path {:?}: {e}", request.path)))?;
+    let path = if request.path.starts_with('/') {
+        request.path.clone()
+    } else {
+        format!("/{}", request.path)
+    };
+    let uri: Uri = path
+        .parse()
+        .map_err(|e| Fault::invalid(format!("path {:?}: {e}", request.path)))?;
     let mut head = Request::new(Empty::new());
     *head.method_mut() = Method::GET;
     *head.uri_mut() = uri;
@@ -277,14 +326,20 @@ fn head(target: SocketAddr, request: &HttpRequest) -> Result<Request<Empty<Bytes
         return Err(Fault::invalid(format!("more than {MAX_HEADERS} headers")));
     }
     for (name, value) in &request.headers {
-        let name: HeaderName = name.parse().map_err(|e| Fault::invalid(format!("header {name:?}: {e}")))?;
+        let name: HeaderName = name
+            .parse()
+            .map_err(|e| Fault::invalid(format!("header {name:?}: {e}")))?;
         let value = HeaderValue::from_str(value).map_err(|e| Fault::invalid(format!("header {name}: {e}")))?;
         head.headers_mut().append(name, value);
     }
     if !head.headers().contains_key(HOST) {
         let host = match &request.host {
             Some(host) if !host.is_empty() => {
-                if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{}", request.port) } else { format!("{host}:{}", request.port) }
+                if host.contains(':') && !host.starts_with('[') {
+                    format!("[{host}]:{}", request.port)
+                } else {
+                    format!("{host}:{}", request.port)
+                }
             }
             _ => target.to_string(),
         };
@@ -302,7 +357,7 @@ where
     let mut bytes = Vec::new();
     while bytes.len() < limit {
         let Some(frame) = body.frame().await else { break };
-        if let Some(data) = frame.map_err(http_fault)?.data_ref() {
+        if let Some(data) = frame.map_err(|e| http_fault(&e))?.data_ref() {
             bytes.extend_from_slice(data.get(..limit - bytes.len()).unwrap_or(data));
         }
     }

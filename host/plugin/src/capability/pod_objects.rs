@@ -23,21 +23,41 @@ fn names(pod: &Pod) -> Names {
         if let Some(source) = &volume.config_map {
             names.config_maps.push(source.name.clone());
         }
-        names.secrets.extend(volume.secret.iter().filter_map(|s| s.secret_name.clone()));
+        names
+            .secrets
+            .extend(volume.secret.iter().filter_map(|s| s.secret_name.clone()));
         for source in volume.projected.iter().flat_map(|p| p.sources.iter().flatten()) {
-            names.config_maps.extend(source.config_map.iter().map(|c| c.name.clone()));
+            names
+                .config_maps
+                .extend(source.config_map.iter().map(|c| c.name.clone()));
             names.secrets.extend(source.secret.iter().map(|s| s.name.clone()));
         }
-        names.secrets.extend(volume.csi.iter().filter_map(|c| c.node_publish_secret_ref.as_ref()).map(|r| r.name.clone()));
-        names.secrets.extend(volume.flex_volume.iter().filter_map(|f| f.secret_ref.as_ref()).map(|r| r.name.clone()));
+        names.secrets.extend(
+            volume
+                .csi
+                .iter()
+                .filter_map(|c| c.node_publish_secret_ref.as_ref())
+                .map(|r| r.name.clone()),
+        );
+        names.secrets.extend(
+            volume
+                .flex_volume
+                .iter()
+                .filter_map(|f| f.secret_ref.as_ref())
+                .map(|r| r.name.clone()),
+        );
     }
     for (_, container) in containers(spec) {
         for from in container.env_from.iter().flatten() {
-            names.config_maps.extend(from.config_map_ref.iter().map(|r| r.name.clone()));
+            names
+                .config_maps
+                .extend(from.config_map_ref.iter().map(|r| r.name.clone()));
             names.secrets.extend(from.secret_ref.iter().map(|r| r.name.clone()));
         }
         for from in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
-            names.config_maps.extend(from.config_map_key_ref.iter().map(|r| r.name.clone()));
+            names
+                .config_maps
+                .extend(from.config_map_key_ref.iter().map(|r| r.name.clone()));
             names.secrets.extend(from.secret_key_ref.iter().map(|r| r.name.clone()));
         }
     }
@@ -50,17 +70,27 @@ fn json<T: serde::Serialize>(object: &T) -> Result<String, Fault> {
 
 pub(crate) async fn config_map(objects: &Arc<dyn Objects>, pod: &Pod, name: &str) -> Result<String, Fault> {
     if !names(pod).config_maps.iter().any(|n| n == name) {
-        return Err(Fault::denied(format!("the pod's spec does not refer to a configmap {name:?}")));
+        return Err(Fault::denied(format!(
+            "the pod's spec does not refer to a configmap {name:?}"
+        )));
     }
-    let object = objects.config_map(&key(pod).namespace, name).await.map_err(|e| Fault::of_port(&e))?;
+    let object = objects
+        .config_map(&key(pod).namespace, name)
+        .await
+        .map_err(|e| Fault::of_port(&e))?;
     json(&*object)
 }
 
 pub(crate) async fn secret(objects: &Arc<dyn Objects>, pod: &Pod, name: &str) -> Result<String, Fault> {
     if !names(pod).secrets.iter().any(|n| n == name) {
-        return Err(Fault::denied(format!("the pod's spec does not refer to a secret {name:?}")));
+        return Err(Fault::denied(format!(
+            "the pod's spec does not refer to a secret {name:?}"
+        )));
     }
-    let object = objects.secret(&key(pod).namespace, name).await.map_err(|e| Fault::of_port(&e))?;
+    let object = objects
+        .secret(&key(pod).namespace, name)
+        .await
+        .map_err(|e| Fault::of_port(&e))?;
     json(&*object)
 }
 
@@ -70,7 +100,11 @@ pub(crate) async fn token(
     audience: Option<String>,
     expiration_seconds: Option<i64>,
 ) -> Result<String, Fault> {
-    let account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).filter(|n| !n.is_empty());
+    let account = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.service_account_name.clone())
+        .filter(|n| !n.is_empty());
     let request = TokenRequest {
         namespace: key(pod).namespace,
         service_account: account.unwrap_or_else(|| "default".to_owned()),
@@ -79,5 +113,9 @@ pub(crate) async fn token(
         pod_name: key(pod).name,
         pod_uid: uid(pod),
     };
-    objects.token(&request).await.map(|t| t.token).map_err(|e| Fault::of_port(&e))
+    objects
+        .token(&request)
+        .await
+        .map(|t| t.token)
+        .map_err(|e| Fault::of_port(&e))
 }

@@ -42,23 +42,45 @@ struct Inner {
 
 impl VolumeDir {
     /// Names come from API objects; one that is no single path segment is refused here, whatever the API allows.
-    pub(crate) fn new(root: &Path, uid: &PodUid, driver: &str, name: &str, pod: Option<Arc<Pod>>) -> Result<Self, String> {
+    pub(crate) fn new(
+        root: &Path,
+        uid: &PodUid,
+        driver: &str,
+        name: &str,
+        pod: Option<Arc<Pod>>,
+    ) -> Result<Self, String> {
         let driver = escape(driver);
-        for (what, text) in [("pod UID", uid.as_str()), ("volume driver", &driver), ("volume name", name)] {
+        for (what, text) in [
+            ("pod UID", uid.as_str()),
+            ("volume driver", &driver),
+            ("volume name", name),
+        ] {
             if !is_segment(text) {
                 return Err(format!("{what} {text:?} cannot name a directory"));
             }
         }
         let pod_dir = root.join("pods").join(uid.as_str());
         // Volumes that the kubelet builds on an empty directory have that one's mark (seen on a real node).
-        let wrapped = [CONFIG_MAP, SECRET, DOWNWARD_API, PROJECTED].iter().any(|d| escape(d) == driver);
+        let wrapped = [CONFIG_MAP, SECRET, DOWNWARD_API, PROJECTED]
+            .iter()
+            .any(|d| escape(d) == driver);
         let marker = if wrapped {
-            pod_dir.join("plugins").join(escape(EMPTY_DIR)).join(format!("wrapped_{name}"))
+            pod_dir
+                .join("plugins")
+                .join(escape(EMPTY_DIR))
+                .join(format!("wrapped_{name}"))
         } else {
             pod_dir.join("plugins").join(&driver).join(name)
         };
         let path = pod_dir.join("volumes").join(driver).join(name);
-        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), path, marker, pod }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                path,
+                marker,
+                pod,
+            }),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -78,8 +100,15 @@ impl VolumeDir {
     }
 
     pub(crate) fn create(&self, mode: u32) -> Result<(), Fault> {
-        let parent = self.path().parent().ok_or_else(|| Fault::failed("the volume's directory has no parent"))?;
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(parent).map_err(|e| fault("mkdir", parent, &e))?;
+        let parent = self
+            .path()
+            .parent()
+            .ok_or_else(|| Fault::failed("the volume's directory has no parent"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(parent)
+            .map_err(|e| fault("mkdir", parent, &e))?;
         match DirBuilder::new().mode(mode & 0o7777).create(self.path()) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fault("mkdir", self.path(), &e)),
             _ => {}
@@ -92,7 +121,9 @@ impl VolumeDir {
     /// The opened directory; never what a symlink in its place leads to.
     fn handle(&self) -> Result<File, Fault> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::open(self.path(), flags, Mode::empty()).map(File::from).map_err(|e| fault("open", self.path(), &e.into()))
+        rustix::fs::open(self.path(), flags, Mode::empty())
+            .map(File::from)
+            .map_err(|e| fault("open", self.path(), &e.into()))
     }
 
     /// For operations inside.
@@ -109,7 +140,10 @@ impl VolumeDir {
         let device = dir.metadata().map_err(|e| fault("stat", self.path(), &e))?.dev();
         let parent = self.path().parent().and_then(|p| fs::symlink_metadata(p).ok());
         if parent.is_some_and(|p| p.dev() != device) {
-            return Err(Fault::failed(format!("{} is a mount point; unmount it first", self.path().display())));
+            return Err(Fault::failed(format!(
+                "{} is a mount point; unmount it first",
+                self.path().display()
+            )));
         }
         remove_content(&dir, device, 0).map_err(|e| fault("remove", self.path(), &e))?;
         fs::remove_dir(self.path()).map_err(|e| fault("rmdir", self.path(), &e))
@@ -117,8 +151,11 @@ impl VolumeDir {
 
     /// The type of the filesystem that is mounted on the directory.
     pub(crate) fn mounted(&self) -> Result<Option<String>, Fault> {
-        let Ok(path) = fs::canonicalize(self.path()) else { return Ok(None) };
-        let table = fs::read_to_string("/proc/self/mountinfo").map_err(|e| fault("read", Path::new("/proc/self/mountinfo"), &e))?;
+        let Ok(path) = fs::canonicalize(self.path()) else {
+            return Ok(None);
+        };
+        let table = fs::read_to_string("/proc/self/mountinfo")
+            .map_err(|e| fault("read", Path::new("/proc/self/mountinfo"), &e))?;
         Ok(filesystem_at(&table, &path))
     }
 
@@ -129,8 +166,14 @@ impl VolumeDir {
     pub(crate) fn set_ready(&self, ready: bool) -> Result<(), Fault> {
         let marker = &self.inner.marker;
         if ready {
-            DirBuilder::new().recursive(true).mode(DIR_MODE).create(marker).map_err(|e| fault("mkdir", marker, &e))?;
-            return File::create(marker.join("ready")).map(drop).map_err(|e| fault("create", marker, &e));
+            DirBuilder::new()
+                .recursive(true)
+                .mode(DIR_MODE)
+                .create(marker)
+                .map_err(|e| fault("mkdir", marker, &e))?;
+            return File::create(marker.join("ready"))
+                .map(drop)
+                .map_err(|e| fault("create", marker, &e));
         }
         match fs::remove_dir_all(marker) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fault("remove", marker, &e)),
@@ -241,8 +284,10 @@ fn group_one(dir: &File, name: &OsStr, gid: u32, read_only: bool, kind: FileType
     if kind == FileType::Symlink {
         return;
     }
-    let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
-    let mut mode = u32::from(stat.st_mode) & 0o7777 | if read_only { 0o440 } else { 0o660 };
+    let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
+        return;
+    };
+    let mut mode = stat.st_mode & 0o7777 | if read_only { 0o440 } else { 0o660 };
     if kind == FileType::Directory {
         mode |= 0o2110;
     }
@@ -254,7 +299,12 @@ fn group_one(dir: &File, name: &OsStr, gid: u32, read_only: bool, kind: FileType
 /// Of the thing itself: a symlink that took its place meanwhile is not followed.
 pub(crate) fn chmod(dir: impl std::os::fd::AsFd, name: &OsStr, mode: u32) -> rustix::io::Result<()> {
     use std::os::fd::AsRawFd;
-    let file = rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let file = rustix::fs::openat(
+        dir,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::Symlink {
         return Err(rustix::io::Errno::LOOP);
     }
@@ -265,7 +315,9 @@ pub(crate) fn chmod(dir: impl std::os::fd::AsFd, name: &OsStr, mode: u32) -> rus
 /// The last mount on a path, as the kernel lists them.
 fn filesystem_at(mountinfo: &str, path: &Path) -> Option<String> {
     let found = mountinfo.lines().rev().find(|line| {
-        line.split(' ').nth(4).is_some_and(|point| Path::new(&unescape_octal(point)) == path)
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|point| Path::new(&unescape_octal(point)) == path)
     })?;
     let (_, after) = found.split_once(" - ")?;
     after.split(' ').next().map(str::to_owned)
@@ -277,7 +329,9 @@ fn unescape_octal(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let code = rest
+            .get(at + 1..at + 4)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code {
             Some(code) => {
                 out.push(char::from(code));

@@ -17,7 +17,9 @@ const MAX_LINE: usize = 4 << 10;
 
 pub(crate) fn context(plugin: &Arc<Plugin>) -> WasiCtx {
     WasiCtx::builder()
-        .stderr(Lines { plugin: Arc::clone(plugin) })
+        .stderr(Lines {
+            plugin: Arc::clone(plugin),
+        })
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -36,7 +38,10 @@ impl IsTerminal for Lines {
 
 impl StdoutStream for Lines {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Stream { plugin: Arc::clone(&self.plugin), line: Vec::new() })
+        Box::new(Stream {
+            plugin: Arc::clone(&self.plugin),
+            line: Vec::new(),
+        })
     }
 }
 

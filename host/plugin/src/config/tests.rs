@@ -36,7 +36,9 @@ fn a_full_stanza() {
     assert_eq!(limits.memory, Size(32 << 20));
     assert_eq!(limits.cpu_per_call, Duration::from_millis(30));
     assert_eq!(limits.concurrency.get(), 4);
-    let Instances::Warm { warm, max_calls } = limits.instances else { panic!("per call") };
+    let Instances::Warm { warm, max_calls } = limits.instances else {
+        panic!("per call")
+    };
     assert_eq!((warm.get(), max_calls.get()), (2, 100));
 }
 

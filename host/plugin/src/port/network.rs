@@ -14,7 +14,11 @@ use crate::supervisor::PluginHost;
 impl PluginHost {
     /// The network plugin as it is now; the call ends on it, whatever is switched meanwhile.
     fn network(&self) -> Result<(Arc<str>, Arc<dyn abi::Network>)> {
-        let slot = self.of_kind(Kind::Network).into_iter().next().ok_or_else(|| none(Kind::Network, None))?;
+        let slot = self
+            .of_kind(Kind::Network)
+            .into_iter()
+            .next()
+            .ok_or_else(|| none(Kind::Network, None))?;
         match &slot.current.load().linked {
             Linked::Network(driver) => Ok((Arc::clone(&slot.name), Arc::clone(driver))),
             _ => Err(mixed_up(Kind::Network)),

@@ -27,7 +27,10 @@ impl Policies for PluginHost {
                 Ok(review) => review.ok_or_else(|| mixed_up(Kind::Policy))?,
                 Err(error) if generation.plugin.fail == Fail::Open => {
                     let said = error.into_port(&slot.name, "admit-pod").message;
-                    all.warnings.push(format!("policy {} did not answer, and lets pods pass then: {said}", slot.name));
+                    all.warnings.push(format!(
+                        "policy {} did not answer, and lets pods pass then: {said}",
+                        slot.name
+                    ));
                     continue;
                 }
                 Err(error) => return Err(error.into_port(&slot.name, "admit-pod")),

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
 use witlet_ports::Result;
+use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
 
 use super::{mixed_up, none};
 use crate::abi::Linked;
@@ -15,7 +15,13 @@ const GRACE: Duration = Duration::from_millis(500);
 #[async_trait]
 impl Probes for PluginHost {
     async fn check(&self, check: Check) -> Result<Outcome> {
-        let slot = self.table.load().slots.get(&*check.plugin).filter(|s| s.kind == Kind::Probe).cloned();
+        let slot = self
+            .table
+            .load()
+            .slots
+            .get(&*check.plugin)
+            .filter(|s| s.kind == Kind::Probe)
+            .cloned();
         let slot = slot.ok_or_else(|| none(Kind::Probe, Some(&check.plugin)))?;
         let wall = check.timeout.saturating_add(GRACE);
         let (generation, result) = slot
@@ -31,9 +37,10 @@ impl Probes for PluginHost {
             .await;
         match result {
             Ok(outcome) => outcome.ok_or_else(|| mixed_up(Kind::Probe)),
-            Err(error) if generation.plugin.fail == Fail::Open => {
-                Ok(Outcome { verdict: Verdict::Unknown, message: error.into_port(&slot.name, "check").message })
-            }
+            Err(error) if generation.plugin.fail == Fail::Open => Ok(Outcome {
+                verdict: Verdict::Unknown,
+                message: error.into_port(&slot.name, "check").message,
+            }),
             Err(error) => Err(error.into_port(&slot.name, "check")),
         }
     }

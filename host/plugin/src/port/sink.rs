@@ -13,13 +13,23 @@ use crate::supervisor::{PluginHost, Slot};
 impl PluginHost {
     /// The log sinks that are active now. After a reload that added one, ask again.
     pub fn log_sinks(self: &Arc<Self>) -> Vec<Arc<dyn LogSink>> {
-        let sink = |slot: Arc<Slot>| Arc::new(Sink { host: Arc::clone(self), name: Arc::clone(&slot.name) }) as Arc<dyn LogSink>;
+        let sink = |slot: Arc<Slot>| {
+            Arc::new(Sink {
+                host: Arc::clone(self),
+                name: Arc::clone(&slot.name),
+            }) as Arc<dyn LogSink>
+        };
         self.of_kind(Kind::SinkLog).into_iter().map(sink).collect()
     }
 
     /// The metric sinks that are active now. After a reload that added one, ask again.
     pub fn metric_sinks(self: &Arc<Self>) -> Vec<Arc<dyn MetricSink>> {
-        let sink = |slot: Arc<Slot>| Arc::new(Sink { host: Arc::clone(self), name: Arc::clone(&slot.name) }) as Arc<dyn MetricSink>;
+        let sink = |slot: Arc<Slot>| {
+            Arc::new(Sink {
+                host: Arc::clone(self),
+                name: Arc::clone(&slot.name),
+            }) as Arc<dyn MetricSink>
+        };
         self.of_kind(Kind::SinkMetric).into_iter().map(sink).collect()
     }
 }
@@ -33,14 +43,24 @@ struct Sink {
 impl Sink {
     /// None if the sink is gone: then there is nothing to do, and nothing to try again.
     fn slot(&self, kind: Kind) -> Option<Arc<Slot>> {
-        self.host.table.load().slots.get(&*self.name).filter(|s| s.kind == kind).cloned()
+        self.host
+            .table
+            .load()
+            .slots
+            .get(&*self.name)
+            .filter(|s| s.kind == kind)
+            .cloned()
     }
 
     /// Only what may be better next time is tried again. A batch that breaks the plugin would do so for ever, and hold up all
     /// that comes after it, so it is dropped, unless the configuration says otherwise.
     fn error(&self, fail: Fail, error: CallError) -> Error {
         let again = match &error {
-            CallError::Guest(Fault { kind: FaultKind::Unavailable | FaultKind::Timeout, .. }) | CallError::Overload(_) => true,
+            CallError::Guest(Fault {
+                kind: FaultKind::Unavailable | FaultKind::Timeout,
+                ..
+            })
+            | CallError::Overload(_) => true,
             CallError::Guest(_) => false,
             _ => fail != Fail::Open,
         };
@@ -58,7 +78,9 @@ impl Sink {
 #[async_trait]
 impl LogSink for Sink {
     async fn push(&self, batch: &[LogEntry]) -> Result<()> {
-        let Some(slot) = self.slot(Kind::SinkLog) else { return Ok(()) };
+        let Some(slot) = self.slot(Kind::SinkLog) else {
+            return Ok(());
+        };
         let (generation, result) = slot
             .call(|generation| async move {
                 match &generation.linked {
@@ -67,14 +89,18 @@ impl LogSink for Sink {
                 }
             })
             .await;
-        result.map_err(|e| self.error(generation.plugin.fail, e))?.ok_or_else(|| mixed_up(Kind::SinkLog))
+        result
+            .map_err(|e| self.error(generation.plugin.fail, e))?
+            .ok_or_else(|| mixed_up(Kind::SinkLog))
     }
 }
 
 #[async_trait]
 impl MetricSink for Sink {
     async fn push(&self, time: u64, families: &[Family]) -> Result<()> {
-        let Some(slot) = self.slot(Kind::SinkMetric) else { return Ok(()) };
+        let Some(slot) = self.slot(Kind::SinkMetric) else {
+            return Ok(());
+        };
         let (generation, result) = slot
             .call(|generation| async move {
                 match &generation.linked {
@@ -83,6 +109,8 @@ impl MetricSink for Sink {
                 }
             })
             .await;
-        result.map_err(|e| self.error(generation.plugin.fail, e))?.ok_or_else(|| mixed_up(Kind::SinkMetric))
+        result
+            .map_err(|e| self.error(generation.plugin.fail, e))?
+            .ok_or_else(|| mixed_up(Kind::SinkMetric))
     }
 }

@@ -26,7 +26,10 @@ const OWN: &str = "witlet.dev/";
 
 /// Who serves a volume, and the driver's name on disk.
 fn serving(table: &Table, volume: &Volume) -> Option<(Arc<Slot>, String)> {
-    let named = [volume.csi.as_ref().map(|c| &c.driver), volume.flex_volume.as_ref().map(|f| &f.driver)];
+    let named = [
+        volume.csi.as_ref().map(|c| &c.driver),
+        volume.flex_volume.as_ref().map(|f| &f.driver),
+    ];
     for name in named.into_iter().flatten() {
         if let Some(slot) = table.drivers.get(name) {
             return Some((Arc::clone(slot), format!("{OWN}{name}")));
@@ -45,7 +48,13 @@ impl Volumes for PluginHost {
     async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published> {
         let (slot, driver) = serving(&self.table.load(), volume).ok_or_else(unmatched)?;
         let uid = desired::uid(pod);
-        let dir = VolumeDir::new(&self.deps().root_dir, &uid, &driver, &volume.name, Some(Arc::clone(pod)));
+        let dir = VolumeDir::new(
+            &self.deps().root_dir,
+            &uid,
+            &driver,
+            &volume.name,
+            Some(Arc::clone(pod)),
+        );
         let dir = dir.map_err(Error::terminal)?;
         let json = serde_json::to_string(volume).map_err(|e| Error::terminal(e.to_string()))?;
         let (generation, result) = slot
@@ -59,7 +68,9 @@ impl Volumes for PluginHost {
                 }
             })
             .await;
-        let placed = result.map_err(|e| e.into_port(&slot.name, "publish"))?.ok_or_else(|| mixed_up(Kind::Volume))?;
+        let placed = result
+            .map_err(|e| e.into_port(&slot.name, "publish"))?
+            .ok_or_else(|| mixed_up(Kind::Volume))?;
         let host_path = match placed.host_path {
             None => dir.path().to_owned(),
             Some(path) => {
@@ -67,7 +78,11 @@ impl Volumes for PluginHost {
                 self.host_path(&generation, &dir, path).await.map_err(nonsense)?
             }
         };
-        Ok(Published { host_path, read_only: placed.read_only, follows_source: placed.follows_source })
+        Ok(Published {
+            host_path,
+            read_only: placed.read_only,
+            follows_source: placed.follows_source,
+        })
     }
 
     async fn unpublish(&self, found: &Found) -> Result<()> {
@@ -86,7 +101,9 @@ impl Volumes for PluginHost {
                 }
             })
             .await;
-        result.map_err(|e| e.into_port(&slot.name, "unpublish"))?.ok_or_else(|| mixed_up(Kind::Volume))
+        result
+            .map_err(|e| e.into_port(&slot.name, "unpublish"))?
+            .ok_or_else(|| mixed_up(Kind::Volume))
     }
 
     async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>> {
@@ -100,13 +117,20 @@ impl Volumes for PluginHost {
 
 impl PluginHost {
     /// A path that containers are to mount is within the volume's directory, or within what the operator granted.
-    async fn host_path(&self, generation: &Arc<Generation>, dir: &VolumeDir, path: String) -> std::result::Result<PathBuf, String> {
+    async fn host_path(
+        &self,
+        generation: &Arc<Generation>,
+        dir: &VolumeDir,
+        path: String,
+    ) -> std::result::Result<PathBuf, String> {
         let plain = |p: &Path| p.components().all(|c| !matches!(c, std::path::Component::ParentDir));
         if Path::new(&path).starts_with(dir.path()) && plain(Path::new(&path)) {
             return Ok(path.into());
         }
         let Some(grant) = generation.plugin.grants.host_path.clone() else {
-            return Err(format!("the host path {path:?} is outside of the volume's directory, and host-path is not granted"));
+            return Err(format!(
+                "the host path {path:?} is outside of the volume's directory, and host-path is not granted"
+            ));
         };
         let kept = self.deps().cache_dir.clone();
         let allowed = tokio::task::spawn_blocking(move || host_path::allowed(&grant, &kept, &path)).await;
@@ -125,7 +149,11 @@ fn walk(pods: &Path, uid: Option<PodUid>) -> io::Result<Vec<Found>> {
         let volumes = pods.join(uid.as_str()).join("volumes");
         for driver in names(&volumes)? {
             for name in names(&volumes.join(&driver))? {
-                found.push(Found { uid: uid.clone(), driver: unescape(&driver), name });
+                found.push(Found {
+                    uid: uid.clone(),
+                    driver: unescape(&driver),
+                    name,
+                });
             }
         }
     }
@@ -148,4 +176,3 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     names.sort_unstable();
     Ok(names)
 }
-

@@ -18,9 +18,7 @@ use witlet_plugin_host::grants::Grants;
 use witlet_plugin_host::{Deps, PluginHost, PluginsConfig};
 use witlet_ports::api::{Objects, Token, TokenRequest};
 use witlet_ports::probe::Check;
-use witlet_ports::runtime::{
-    CgroupDriver, Condition, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version,
-};
+use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
 use witlet_ports::{Class, Error, Result};
 
 pub mod guests;
@@ -55,7 +53,11 @@ pub fn component_with(kind: &str, module: &str, manifest: Option<&str>, self_che
     for package in ["base", "lifecycle", kind] {
         resolve.push_path(wit.join(package).join("0.1")).unwrap();
     }
-    let check = if self_check { "export witlet:lifecycle/self-check@0.1.0;" } else { "" };
+    let check = if self_check {
+        "export witlet:lifecycle/self-check@0.1.0;"
+    } else {
+        ""
+    };
     let text = format!("package test:test; world test {{ include {}; {check} }}", world(kind));
     let package = resolve.push_str("test.wit", &text).unwrap();
     let world = resolve.select_world(&[package], Some("test")).unwrap();
@@ -64,7 +66,12 @@ pub fn component_with(kind: &str, module: &str, manifest: Option<&str>, self_che
     if let Some(manifest) = manifest {
         custom_section(&mut module, "witlet:manifest", manifest.as_bytes());
     }
-    wit_component::ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .unwrap()
+        .encode()
+        .unwrap()
 }
 
 fn custom_section(module: &mut Vec<u8>, name: &str, data: &[u8]) {
@@ -97,7 +104,10 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), runtime: Arc::default() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            runtime: Arc::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -127,7 +137,9 @@ impl Node {
     }
 
     pub async fn start(&self, stanzas: impl IntoIterator<Item = (&str, PluginConfig)>) -> Arc<PluginHost> {
-        PluginHost::start(plugins(stanzas), self.deps()).await.unwrap_or_else(|e| panic!("{e}"))
+        PluginHost::start(plugins(stanzas), self.deps())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// One plugin of a kind, under the name `test`.
@@ -139,7 +151,9 @@ impl Node {
 }
 
 pub fn plugins<'a>(stanzas: impl IntoIterator<Item = (&'a str, PluginConfig)>) -> PluginsConfig {
-    PluginsConfig { plugins: stanzas.into_iter().map(|(n, s)| (n.to_owned(), s)).collect() }
+    PluginsConfig {
+        plugins: stanzas.into_iter().map(|(n, s)| (n.to_owned(), s)).collect(),
+    }
 }
 
 pub fn all_grants() -> Grants {
@@ -173,7 +187,10 @@ pub fn check(params: &str) -> Check {
     Check {
         plugin: "test".into(),
         pod: pod(),
-        container: Arc::new(Container { name: "c".into(), ..Container::default() }),
+        container: Arc::new(Container {
+            name: "c".into(),
+            ..Container::default()
+        }),
         container_id: "id".into(),
         params: params.into(),
         timeout: Duration::from_secs(30),
@@ -191,14 +208,22 @@ where
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "never: {what}");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(),
+        "never: {what}"
+    );
 }
 
 /// Sum of the samples of one metric that have these labels.
 pub fn metric(host: &PluginHost, name: &str, labels: &[(&str, &str)]) -> f64 {
     let has = |have: &[(String, String)]| labels.iter().all(|(k, v)| have.iter().any(|(a, b)| a == k && b == v));
     let families = host.families();
-    families.iter().flat_map(|f| &f.samples).filter(|s| s.name == name && has(&s.labels)).map(|s| s.value).sum()
+    families
+        .iter()
+        .flat_map(|f| &f.samples)
+        .filter(|s| s.name == name && has(&s.labels))
+        .map(|s| s.value)
+        .sum()
 }
 
 /// Executes nothing; a command waits until it is released.
@@ -219,14 +244,21 @@ impl Runtime for FakeRuntime {
             self.started.notify_one();
             self.release.notified().await;
         }
-        Ok(ExecOutput { stdout: format!("{id}: {}", argv.join(" ")).into_bytes(), stderr: Vec::new(), exit_code: 0 })
+        Ok(ExecOutput {
+            stdout: format!("{id}: {}", argv.join(" ")).into_bytes(),
+            stderr: Vec::new(),
+            exit_code: 0,
+        })
     }
 
     async fn version(&self) -> Result<Version> {
         unimplemented()
     }
     async fn status(&self) -> Result<Status> {
-        Ok(Status { conditions: Vec::<Condition>::new(), ..Status::default() })
+        Ok(Status {
+            conditions: Vec::<Condition>::new(),
+            ..Status::default()
+        })
     }
     async fn cgroup_driver(&self) -> Result<Option<CgroupDriver>> {
         unimplemented()

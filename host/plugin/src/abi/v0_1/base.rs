@@ -14,7 +14,14 @@ use crate::state::{State, not_granted};
 /// What one call of `random.bytes` gives at most.
 const MAX_RANDOM: u32 = 65_536;
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1"],
@@ -76,7 +83,11 @@ impl From<Error> for Fault {
 }
 
 /// A capability's result as the guest gets it, counted.
-pub(super) fn give<T>(state: &State, capability: Capability, result: Result<T, Fault>) -> wasmtime::Result<Result<T, Error>> {
+pub(super) fn give<T>(
+    state: &State,
+    capability: Capability,
+    result: Result<T, Fault>,
+) -> wasmtime::Result<Result<T, Error>> {
     Ok(state.used(capability, result).map_err(Error::from))
 }
 
@@ -116,11 +127,25 @@ impl wit::objects::HostPod for State {
     }
 
     fn label(&mut self, pod: Resource<handles::Pod>, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.table.get(&pod)?.0.metadata.labels.as_ref().and_then(|l| l.get(&key).cloned()))
+        Ok(self
+            .table
+            .get(&pod)?
+            .0
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(&key).cloned()))
     }
 
     fn annotation(&mut self, pod: Resource<handles::Pod>, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.table.get(&pod)?.0.metadata.annotations.as_ref().and_then(|a| a.get(&key).cloned()))
+        Ok(self
+            .table
+            .get(&pod)?
+            .0
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(&key).cloned()))
     }
 
     fn ips(&mut self, pod: Resource<handles::Pod>) -> wasmtime::Result<Vec<String>> {

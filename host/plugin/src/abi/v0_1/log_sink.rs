@@ -18,7 +18,14 @@ use crate::error::Fault;
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State};
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/sink-log/0.1"],
@@ -40,7 +47,11 @@ impl Bindings for LogSinkPre<State> {
 pub(super) struct Driver(Caller<LogSinkPre<State>>);
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self(Caller::new(engine, plugin, LogSinkPre::new(pre)?)))
     }
 }

@@ -18,7 +18,14 @@ use crate::error::Fault;
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State};
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/sink-metric/0.1"],
@@ -40,7 +47,11 @@ impl Bindings for MetricSinkPre<State> {
 pub(super) struct Driver(Caller<MetricSinkPre<State>>);
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self(Caller::new(engine, plugin, MetricSinkPre::new(pre)?)))
     }
 }
@@ -52,7 +63,10 @@ impl abi::MetricSink for Driver {
         self.0
             .call("push", Duration::MAX, move |store, instance| {
                 async move {
-                    let answer = instance.witlet_sink_metric_sink().call_push(&mut *store, time, &families).await?;
+                    let answer = instance
+                        .witlet_sink_metric_sink()
+                        .call_push(&mut *store, time, &families)
+                        .await?;
                     Ok(answer.map_err(Fault::from))
                 }
                 .boxed()
@@ -70,9 +84,18 @@ fn family(family: &Family) -> guest::Family {
         MetricKind::Unknown => guest::Kind::Unknown,
     };
     let samples = family.samples.iter().map(sample).collect();
-    guest::Family { name: family.name.clone(), help: family.help.clone(), kind, samples }
+    guest::Family {
+        name: family.name.clone(),
+        help: family.help.clone(),
+        kind,
+        samples,
+    }
 }
 
 fn sample(sample: &Sample) -> guest::Sample {
-    guest::Sample { name: sample.name.clone(), labels: sample.labels.clone(), value: sample.value }
+    guest::Sample {
+        name: sample.name.clone(),
+        labels: sample.labels.clone(),
+        value: sample.value,
+    }
 }

@@ -26,7 +26,14 @@ use crate::state::{Plugin, State, not_granted};
 const MAX_RESULT: usize = 256 << 10;
 const MAX_COMMANDS: usize = 32;
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/network/0.1"],
@@ -63,9 +70,16 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         let grants = plugin.grants.clone();
-        Ok(Self { caller: Caller::new(engine, plugin, NetworkPluginPre::new(pre)?), grants })
+        Ok(Self {
+            caller: Caller::new(engine, plugin, NetworkPluginPre::new(pre)?),
+            grants,
+        })
     }
 
     /// The attachment is kept and used without the plugin: what it says is looked at now.
@@ -91,12 +105,21 @@ impl Driver {
             }
         }
         let offline_teardown = attachment.offline_teardown.into_iter().map(command).collect();
-        Ok(Attachment { cni_result: attachment.cni_result, state: attachment.state, offline_teardown })
+        Ok(Attachment {
+            cni_result: attachment.cni_result,
+            state: attachment.state,
+            offline_teardown,
+        })
     }
 }
 
 fn command(command: wit::exec::Command) -> Command {
-    Command { program: command.program, args: command.args, env: command.env, stdin: command.stdin }
+    Command {
+        program: command.program,
+        args: command.args,
+        env: command.env,
+        stdin: command.stdin,
+    }
 }
 
 #[async_trait]
@@ -222,8 +245,11 @@ impl wit::exec::Host for State {
             Some(grant) => exec::run(grant, command(wanted), timeout).await,
             None => Err(not_granted(Capability::Exec)),
         };
-        let output =
-            |o: exec::Output| wit::exec::Output { exit_code: o.exit_code, stdout: o.stdout, stderr: o.stderr };
+        let output = |o: exec::Output| wit::exec::Output {
+            exit_code: o.exit_code,
+            stdout: o.stdout,
+            stderr: o.stderr,
+        };
         give(self, Capability::Exec, result.map(output))
     }
 }

@@ -26,7 +26,14 @@ const MAX_WARNINGS: usize = 32;
 /// `status.reason` and an event's reason.
 const MAX_REASON: usize = 128;
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/policy/0.1"],
@@ -48,7 +55,11 @@ impl Bindings for PolicyPluginPre<State> {
 pub(super) struct Driver(Caller<PolicyPluginPre<State>>);
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self(Caller::new(engine, plugin, PolicyPluginPre::new(pre)?)))
     }
 }
@@ -63,7 +74,10 @@ impl abi::Policy for Driver {
                 async move {
                     let handle = store.data_mut().table.push(handles::Pod(pod))?;
                     let lend = Resource::new_borrow(handle.rep());
-                    let answer = instance.witlet_policy_admission().call_admit_pod(&mut *store, lend).await?;
+                    let answer = instance
+                        .witlet_policy_admission()
+                        .call_admit_pod(&mut *store, lend)
+                        .await?;
                     store.data_mut().table.delete(handle)?;
                     Ok(answer.map_err(Fault::from))
                 }
@@ -80,12 +94,22 @@ fn checked(review: guest::Review) -> abi::Result<Review> {
         guest::Decision::Deny(denial) => {
             if !is_camel_case(&denial.reason) {
                 let shown = clean(denial.reason, 64);
-                return Err(CallError::Nonsense(format!("the reason {shown:?} of its denial is not a CamelCase word")));
+                return Err(CallError::Nonsense(format!(
+                    "the reason {shown:?} of its denial is not a CamelCase word"
+                )));
             }
-            Some(Rejection { reason: denial.reason, message: clean(denial.message, MAX_MESSAGE) })
+            Some(Rejection {
+                reason: denial.reason,
+                message: clean(denial.message, MAX_MESSAGE),
+            })
         }
     };
-    let warnings = review.warnings.into_iter().take(MAX_WARNINGS).map(|w| clean(w, MAX_MESSAGE)).collect();
+    let warnings = review
+        .warnings
+        .into_iter()
+        .take(MAX_WARNINGS)
+        .map(|w| clean(w, MAX_MESSAGE))
+        .collect();
     Ok(Review { denied, warnings })
 }
 

@@ -25,7 +25,14 @@ use crate::state::{Plugin, State, not_granted};
 /// What an event can show of a probe's message.
 const MAX_MESSAGE: usize = 10 << 10;
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/probe/0.1"],
@@ -61,7 +68,11 @@ impl Bindings for ProbePluginPre<State> {
 pub(super) struct Driver(Caller<ProbePluginPre<State>>);
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self(Caller::new(engine, plugin, ProbePluginPre::new(pre)?)))
     }
 }
@@ -76,7 +87,10 @@ impl abi::Probe for Driver {
                 async move {
                     let id = Some(check.container_id).filter(|id| !id.is_empty());
                     let pod = store.data_mut().table.push(handles::Pod(check.pod))?;
-                    let container = store.data_mut().table.push(handles::Container { container: check.container, id })?;
+                    let container = store.data_mut().table.push(handles::Container {
+                        container: check.container,
+                        id,
+                    })?;
                     // The guest borrows: it gets the handles' numbers, the objects stay here.
                     let lend = (Resource::new_borrow(pod.rep()), Resource::new_borrow(container.rep()));
                     let answer = instance
@@ -101,7 +115,10 @@ fn outcome(outcome: guest::Outcome) -> Outcome {
         guest::Verdict::Fail => Verdict::Fail,
         guest::Verdict::Unknown => Verdict::Unknown,
     };
-    Outcome { verdict, message: clean(outcome.message, MAX_MESSAGE) }
+    Outcome {
+        verdict,
+        message: clean(outcome.message, MAX_MESSAGE),
+    }
 }
 
 type Pod = Resource<handles::Pod>;
@@ -126,7 +143,11 @@ impl wit::pod_net::Host for State {
             Some(grant) => pod_net::http_get(grant, &pod, request).await,
             None => Err(not_granted(Capability::PodNet)),
         };
-        let reply = |r: pod_net::HttpReply| wit::pod_net::HttpReply { status: r.status, headers: r.headers, body: r.body };
+        let reply = |r: pod_net::HttpReply| wit::pod_net::HttpReply {
+            status: r.status,
+            headers: r.headers,
+            body: r.body,
+        };
         give(self, Capability::PodNet, result.map(reply))
     }
 
@@ -184,7 +205,12 @@ impl wit::pod_net::HostConnection for State {
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<(), Error>> {
         let timeout = self.remaining(millis(timeout_ms));
-        Ok(self.table.get_mut(&connection)?.write(&data, timeout).await.map_err(Error::from))
+        Ok(self
+            .table
+            .get_mut(&connection)?
+            .write(&data, timeout)
+            .await
+            .map_err(Error::from))
     }
 
     async fn read(
@@ -194,7 +220,12 @@ impl wit::pod_net::HostConnection for State {
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         let timeout = self.remaining(millis(timeout_ms));
-        Ok(self.table.get_mut(&connection)?.read(max, timeout).await.map_err(Error::from))
+        Ok(self
+            .table
+            .get_mut(&connection)?
+            .read(max, timeout)
+            .await
+            .map_err(Error::from))
     }
 
     async fn drop(&mut self, connection: Resource<pod_net::Connection>) -> wasmtime::Result<()> {

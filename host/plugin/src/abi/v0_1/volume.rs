@@ -23,7 +23,14 @@ use crate::grants::{Capability, Grants};
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State, not_granted};
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::unwrap_used, clippy::large_futures)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::large_futures
+)]
 mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/volume/0.1"],
@@ -78,7 +85,11 @@ impl Bindings for VolumePluginPre<State> {
 pub(super) struct Driver(Caller<VolumePluginPre<State>>);
 
 impl Driver {
-    pub(super) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, pre: InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        engine: Arc<PluginEngine>,
+        plugin: Arc<Plugin>,
+        pre: InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         Ok(Self(Caller::new(engine, plugin, VolumePluginPre::new(pre)?)))
     }
 }
@@ -94,8 +105,10 @@ impl abi::Volume for Driver {
                     let pod = store.data_mut().table.push(handles::Pod(pod))?;
                     let dir = store.data_mut().table.push(dir)?;
                     let lend = (Resource::new_borrow(pod.rep()), Resource::new_borrow(dir.rep()));
-                    let answer =
-                        instance.witlet_volume_driver().call_publish(&mut *store, lend.0, &volume, lend.1).await?;
+                    let answer = instance
+                        .witlet_volume_driver()
+                        .call_publish(&mut *store, lend.0, &volume, lend.1)
+                        .await?;
                     let table = &mut store.data_mut().table;
                     table.delete(pod)?;
                     table.delete(dir)?;
@@ -120,7 +133,10 @@ impl abi::Volume for Driver {
                 async move {
                     let dir = store.data_mut().table.push(dir)?;
                     let lend = Resource::new_borrow(dir.rep());
-                    let answer = instance.witlet_volume_driver().call_unpublish(&mut *store, lend).await?;
+                    let answer = instance
+                        .witlet_volume_driver()
+                        .call_unpublish(&mut *store, lend)
+                        .await?;
                     store.data_mut().table.delete(dir)?;
                     Ok(answer.map_err(Fault::from))
                 }
@@ -234,15 +250,33 @@ impl wit::files::HostVolumeDir for State {
     async fn list(&mut self, dir: Dir, path: String) -> Given<Vec<wit::files::Entry>> {
         self.files(&dir, move |d| {
             let entries = files::list(d, &path)?;
-            Ok(entries.into_iter().map(|(name, kind)| wit::files::Entry { name, kind: kind.into() }).collect())
+            Ok(entries
+                .into_iter()
+                .map(|(name, kind)| wit::files::Entry {
+                    name,
+                    kind: kind.into(),
+                })
+                .collect())
         })
         .await
     }
 
     async fn stat(&mut self, dir: Dir, path: String) -> Given<wit::files::Metadata> {
         self.files(&dir, move |d| {
-            let files::Metadata { kind, mode, uid, gid, size } = files::stat(d, &path)?;
-            Ok(wit::files::Metadata { kind: kind.into(), mode, uid, gid, size })
+            let files::Metadata {
+                kind,
+                mode,
+                uid,
+                gid,
+                size,
+            } = files::stat(d, &path)?;
+            Ok(wit::files::Metadata {
+                kind: kind.into(),
+                mode,
+                uid,
+                gid,
+                size,
+            })
         })
         .await
     }
@@ -311,7 +345,8 @@ impl State {
 
 impl wit::host_path::Host for State {
     async fn kind_of(&mut self, path: String) -> Given<Option<wit::files::Kind>> {
-        self.host_path(path, |p| Ok(host_path::kind_of(p)?.map(Into::into))).await
+        self.host_path(path, |p| Ok(host_path::kind_of(p)?.map(Into::into)))
+            .await
     }
 
     async fn make_dirs(&mut self, path: String, mode: u32) -> Given<()> {
@@ -351,7 +386,11 @@ impl wit::pod_objects::Host for State {
 impl wit::downward::Host for State {
     async fn field(&mut self, pod: Resource<handles::Pod>, path: String) -> Given<String> {
         let pod = Arc::clone(&self.table.get(&pod)?.0);
-        give(self, Capability::Downward, downward::field(&pod, &path).map_err(Fault::invalid))
+        give(
+            self,
+            Capability::Downward,
+            downward::field(&pod, &path).map_err(Fault::invalid),
+        )
     }
 
     async fn resource(

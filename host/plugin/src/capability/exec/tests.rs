@@ -7,7 +7,9 @@ use crate::error::FaultKind;
 use crate::grants::PinnedProgram;
 
 fn grant(programs: &[&str]) -> Exec {
-    Exec { programs: programs.iter().map(|p| Program::Path((*p).to_owned())).collect() }
+    Exec {
+        programs: programs.iter().map(|p| Program::Path((*p).to_owned())).collect(),
+    }
 }
 
 fn shell(script: &str) -> Wanted {
@@ -41,7 +43,13 @@ fn what_a_grant_lists() {
 #[tokio::test]
 async fn input_output_and_a_clean_environment() {
     let grant = grant(&["/bin/sh"]);
-    let output = run(&grant, shell("cat; echo \"|$A|$HOME|$PWD\"; echo err >&2; exit 7"), PATIENCE).await.unwrap();
+    let output = run(
+        &grant,
+        shell("cat; echo \"|$A|$HOME|$PWD\"; echo err >&2; exit 7"),
+        PATIENCE,
+    )
+    .await
+    .unwrap();
     assert_eq!(output.exit_code, 7);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "input|b||/\n");
     assert_eq!(output.stderr, b"err\n");
@@ -80,14 +88,22 @@ async fn run_until(script: &str, pid_file: &Path) -> (Result<(), Fault>, rustix:
 #[tokio::test]
 async fn endless_output_is_an_error() {
     let grant = grant(&["/bin/sh"]);
-    let fault = run(&grant, shell("while :; do echo 0123456789012345678901234567890123456789; done"), PATIENCE).await;
+    let fault = run(
+        &grant,
+        shell("while :; do echo 0123456789012345678901234567890123456789; done"),
+        PATIENCE,
+    )
+    .await;
     assert_eq!(fault.err().unwrap().text, "the program wrote more than 1048576 bytes");
 }
 
 #[tokio::test]
 async fn a_pinned_program() {
     let pin = |sha256: &str| Exec {
-        programs: vec![Program::Pinned(PinnedProgram { path: "/bin/sh".into(), sha256: sha256.into() })],
+        programs: vec![Program::Pinned(PinnedProgram {
+            path: "/bin/sh".into(),
+            sha256: sha256.into(),
+        })],
     };
     let right = hex(&Sha256::digest(std::fs::read("/bin/sh").unwrap()));
     assert_eq!(run(&pin(&right), shell("true"), PATIENCE).await.unwrap().exit_code, 0);
@@ -98,6 +114,19 @@ async fn a_pinned_program() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there() {
-    let fault = run(&grant(&["/none"]), Wanted { program: "/none".into(), ..shell("") }, PATIENCE).await.err().unwrap();
-    assert_eq!((fault.kind, fault.text.as_str()), (FaultKind::NotFound, "/none: no such file or directory"));
+    let fault = run(
+        &grant(&["/none"]),
+        Wanted {
+            program: "/none".into(),
+            ..shell("")
+        },
+        PATIENCE,
+    )
+    .await
+    .err()
+    .unwrap();
+    assert_eq!(
+        (fault.kind, fault.text.as_str()),
+        (FaultKind::NotFound, "/none: no such file or directory")
+    );
 }

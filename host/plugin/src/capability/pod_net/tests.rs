@@ -45,23 +45,66 @@ async fn only_the_pod_and_only_its_ports() {
     let pod = pod(5000);
     let grant = PodNet::default();
     let try_port = async |grant: &PodNet, host: Option<&str>, port| {
-        targets(grant, &pod, Protocol::Tcp, host, port).await.map_err(|f| f.kind)
+        targets(grant, &pod, Protocol::Tcp, host, port)
+            .await
+            .map_err(|f| f.kind)
     };
     for port in [8080, 5000, 9090, 7070] {
-        assert_eq!(try_port(&grant, None, port).await.unwrap(), [SocketAddr::new("127.0.0.1".parse().unwrap(), port)]);
+        assert_eq!(
+            try_port(&grant, None, port).await.unwrap(),
+            [SocketAddr::new("127.0.0.1".parse().unwrap(), port)]
+        );
     }
     assert_eq!(try_port(&grant, None, 22).await, Err(FaultKind::Denied));
     assert_eq!(try_port(&grant, None, 0).await, Err(FaultKind::Invalid));
-    assert!(try_port(&PodNet { ports: vec![22], ..grant.clone() }, None, 22).await.is_ok());
-    assert!(try_port(&PodNet { any_port: true, ..grant.clone() }, None, 22).await.is_ok());
+    assert!(
+        try_port(
+            &PodNet {
+                ports: vec![22],
+                ..grant.clone()
+            },
+            None,
+            22
+        )
+        .await
+        .is_ok()
+    );
+    assert!(
+        try_port(
+            &PodNet {
+                any_port: true,
+                ..grant.clone()
+            },
+            None,
+            22
+        )
+        .await
+        .is_ok()
+    );
     // The pod's own address is the pod, however it is written.
     assert!(try_port(&grant, Some("[::1]"), 8080).await.is_ok());
     assert_eq!(try_port(&grant, Some("[::1]"), 22).await, Err(FaultKind::Denied));
     assert_eq!(try_port(&grant, Some("127.0.0.2"), 8080).await, Err(FaultKind::Denied));
-    assert!(try_port(&PodNet { any_host: true, ..grant.clone() }, Some("127.0.0.2"), 22).await.is_ok());
-    let only_http = PodNet { protocols: vec![Protocol::Http], ..grant.clone() };
+    assert!(
+        try_port(
+            &PodNet {
+                any_host: true,
+                ..grant.clone()
+            },
+            Some("127.0.0.2"),
+            22
+        )
+        .await
+        .is_ok()
+    );
+    let only_http = PodNet {
+        protocols: vec![Protocol::Http],
+        ..grant.clone()
+    };
     assert_eq!(try_port(&only_http, None, 8080).await, Err(FaultKind::Denied));
-    let nowhere = targets(&grant, &Pod::default(), Protocol::Tcp, None, 8080).await.unwrap_err();
+    let nowhere = targets(&grant, &Pod::default(), Protocol::Tcp, None, 8080)
+        .await
+        .unwrap_err();
     assert_eq!(nowhere.text, "the pod has no address yet");
 }
 
@@ -78,7 +121,13 @@ async fn echo() -> u16 {
                     text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
                 }
                 text.push_str(&"x".repeat(100_000));
-                Ok::<_, Infallible>(http::Response::builder().status(418).header("x-answer", "yes").body(Full::new(Bytes::from(text))).unwrap())
+                Ok::<_, Infallible>(
+                    http::Response::builder()
+                        .status(418)
+                        .header("x-answer", "yes")
+                        .body(Full::new(Bytes::from(text)))
+                        .unwrap(),
+                )
             });
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
@@ -91,16 +140,29 @@ async fn one_get_exchange() {
     let port = echo().await;
     let mut request = get(port);
     request.path = "healthz?a=b".into();
-    request.headers = vec![("User-Agent".into(), "kube-probe/1.36".into()), ("X-Twice".into(), "1".into()), ("X-Twice".into(), "2".into())];
+    request.headers = vec![
+        ("User-Agent".into(), "kube-probe/1.36".into()),
+        ("X-Twice".into(), "1".into()),
+        ("X-Twice".into(), "2".into()),
+    ];
     let reply = http_get(&PodNet::default(), &pod(port), request).await.unwrap();
     assert_eq!(reply.status, 418);
     assert!(reply.headers.contains(&("x-answer".to_owned(), "yes".to_owned())));
     assert_eq!(reply.body.len(), 1024, "the rest is not waited for");
     let text = String::from_utf8_lossy(&reply.body).into_owned();
-    let head: Vec<_> = text.lines().take_while(|l| !l.starts_with('x') || l.contains(':')).collect();
+    let head: Vec<_> = text
+        .lines()
+        .take_while(|l| !l.starts_with('x') || l.contains(':'))
+        .collect();
     assert_eq!(
         head,
-        ["GET /healthz?a=b", "user-agent: kube-probe/1.36", "x-twice: 1", "x-twice: 2", &format!("host: 127.0.0.1:{port}")]
+        [
+            "GET /healthz?a=b",
+            "user-agent: kube-probe/1.36",
+            "x-twice: 1",
+            "x-twice: 2",
+            &format!("host: 127.0.0.1:{port}")
+        ]
     );
     let mut request = get(port);
     request.headers = vec![("Host".into(), "example.com".into())];
@@ -108,7 +170,14 @@ async fn one_get_exchange() {
     assert!(String::from_utf8_lossy(&reply.body).contains("host: example.com\n"));
     let mut request = get(port);
     request.headers = vec![("Bad Name".into(), String::new())];
-    assert_eq!(http_get(&PodNet::default(), &pod(port), request).await.err().unwrap().kind, FaultKind::Invalid);
+    assert_eq!(
+        http_get(&PodNet::default(), &pod(port), request)
+            .await
+            .err()
+            .unwrap()
+            .kind,
+        FaultKind::Invalid
+    );
 }
 
 #[tokio::test]
@@ -118,7 +187,10 @@ async fn servers_that_do_not_answer() {
     let mut request = get(port);
     request.timeout = Duration::from_millis(50);
     let fault = http_get(&PodNet::default(), &pod(port), request).await.err().unwrap();
-    assert_eq!((fault.kind, fault.text.as_str()), (FaultKind::Timeout, "no answer within 50ms"));
+    assert_eq!(
+        (fault.kind, fault.text.as_str()),
+        (FaultKind::Timeout, "no answer within 50ms")
+    );
     // It hangs up.
     let hang_up = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -135,7 +207,10 @@ async fn servers_that_do_not_answer() {
     assert_eq!(fault.kind, FaultKind::Unavailable, "{fault}");
     drop(listener);
     let fault = http_get(&grant, &pod, get(port)).await.err().unwrap();
-    assert_eq!(fault.text, format!("dial tcp 127.0.0.1:{port}: connect: connection refused"));
+    assert_eq!(
+        fault.text,
+        format!("dial tcp 127.0.0.1:{port}: connect: connection refused")
+    );
 }
 
 #[tokio::test]
@@ -149,7 +224,9 @@ async fn a_connection() {
         stream.write_all(&buffer).await.unwrap();
     };
     let client = async {
-        let mut connection = tcp_connect(&PodNet::default(), &pod(port), None, port, PATIENCE).await.unwrap();
+        let mut connection = tcp_connect(&PodNet::default(), &pod(port), None, port, PATIENCE)
+            .await
+            .unwrap();
         let linger = rustix::net::sockopt::socket_linger(&connection.0).unwrap();
         assert_eq!(linger, Some(Duration::from_secs(1)));
         connection.write(b"ping", PATIENCE).await.unwrap();
@@ -176,10 +253,16 @@ async fn grpc_server() -> u16 {
                 let code = if path == "/s/Fail" { "5" } else { "0" };
                 trailers.insert("grpc-status", code.parse().unwrap());
                 trailers.insert("grpc-message", "no%20such%20service".parse().unwrap());
-                let frames = [Ok::<_, Infallible>(hyper::body::Frame::data(message)), Ok(hyper::body::Frame::trailers(trailers))];
+                let frames = [
+                    Ok::<_, Infallible>(hyper::body::Frame::data(message)),
+                    Ok(hyper::body::Frame::trailers(trailers)),
+                ];
                 Ok::<_, Infallible>(http::Response::new(StreamBody::new(futures::stream::iter(frames))))
             });
-            tokio::spawn(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     port
@@ -202,6 +285,9 @@ async fn one_grpc_call() {
     let reply = call("/s/Check").await.unwrap();
     assert_eq!((reply.code, reply.message.as_slice()), (0, b"question".as_slice()));
     let reply = call("/s/Fail").await.unwrap();
-    assert_eq!((reply.code, reply.message_text.as_str(), reply.message.len()), (5, "no such service", 0));
+    assert_eq!(
+        (reply.code, reply.message_text.as_str(), reply.message.len()),
+        (5, "no such service", 0)
+    );
     assert_eq!(call("s/Check").await.unwrap_err().kind, FaultKind::Invalid);
 }

@@ -25,12 +25,34 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 #[test]
 fn where_it_is() {
     let at = |driver: &str| VolumeDir::new(Path::new("/r"), &"u".into(), driver, "v", None).unwrap();
-    assert_eq!(at(EMPTY_DIR).path(), Path::new("/r/pods/u/volumes/kubernetes.io~empty-dir/v"));
-    assert_eq!(at(EMPTY_DIR).inner.marker, Path::new("/r/pods/u/plugins/kubernetes.io~empty-dir/v"));
-    assert_eq!(at(PROJECTED).inner.marker, Path::new("/r/pods/u/plugins/kubernetes.io~empty-dir/wrapped_v"));
-    assert_eq!(at("witlet.dev/x").inner.marker, Path::new("/r/pods/u/plugins/witlet.dev~x/v"));
-    for (uid, driver, name) in [("..", "d", "v"), ("u", "..", "v"), ("u", "d", ".."), ("u", "d", "a/b"), ("u", "", "v"), ("u", "d", "a\0")] {
-        assert!(VolumeDir::new(Path::new("/r"), &uid.into(), driver, name, None).is_err(), "{uid:?} {driver:?} {name:?}");
+    assert_eq!(
+        at(EMPTY_DIR).path(),
+        Path::new("/r/pods/u/volumes/kubernetes.io~empty-dir/v")
+    );
+    assert_eq!(
+        at(EMPTY_DIR).inner.marker,
+        Path::new("/r/pods/u/plugins/kubernetes.io~empty-dir/v")
+    );
+    assert_eq!(
+        at(PROJECTED).inner.marker,
+        Path::new("/r/pods/u/plugins/kubernetes.io~empty-dir/wrapped_v")
+    );
+    assert_eq!(
+        at("witlet.dev/x").inner.marker,
+        Path::new("/r/pods/u/plugins/witlet.dev~x/v")
+    );
+    for (uid, driver, name) in [
+        ("..", "d", "v"),
+        ("u", "..", "v"),
+        ("u", "d", ".."),
+        ("u", "d", "a/b"),
+        ("u", "", "v"),
+        ("u", "d", "a\0"),
+    ] {
+        assert!(
+            VolumeDir::new(Path::new("/r"), &uid.into(), driver, name, None).is_err(),
+            "{uid:?} {driver:?} {name:?}"
+        );
     }
 }
 
@@ -43,9 +65,16 @@ fn modes_are_exact() {
     assert_eq!(mode(dir.path().parent().unwrap()), 0o750);
     files::make_dir(&dir, "d", 0o777).unwrap();
     files::write(&dir, "d/f", b"one", 0o666).unwrap();
-    assert_eq!((mode(dir.path().join("d")), mode(dir.path().join("d/f"))), (0o777, 0o666));
+    assert_eq!(
+        (mode(dir.path().join("d")), mode(dir.path().join("d/f"))),
+        (0o777, 0o666)
+    );
     files::write(&dir, "d/f", b"2", 0o400).unwrap();
-    assert_eq!(fs::read(dir.path().join("d/f")).unwrap(), b"2", "shorter content replaces longer");
+    assert_eq!(
+        fs::read(dir.path().join("d/f")).unwrap(),
+        b"2",
+        "shorter content replaces longer"
+    );
     files::set_mode(&dir, "d/f", 0o4755).unwrap();
     assert_eq!(mode(dir.path().join("d/f")), 0o4755);
 }
@@ -59,7 +88,16 @@ fn nothing_leads_out() {
     symlink(&outside, dir.path().join("link")).unwrap();
     symlink(outside.join("secret"), dir.path().join("file")).unwrap();
     symlink("../../../../../outside", dir.path().join("relative")).unwrap();
-    for path in ["link/secret", "file", "relative/secret", "../v/x", "/etc/passwd", "d/../../x", "", "."] {
+    for path in [
+        "link/secret",
+        "file",
+        "relative/secret",
+        "../v/x",
+        "/etc/passwd",
+        "d/../../x",
+        "",
+        ".",
+    ] {
         assert!(files::read(&dir, path).is_err(), "read {path:?}");
         assert!(files::write(&dir, path, b"x", 0o644).is_err(), "write {path:?}");
     }
@@ -109,7 +147,11 @@ fn links_within_are_followed() {
     let names: Vec<_> = files::list(&dir, "").unwrap();
     assert_eq!(
         names,
-        [("..2026".to_owned(), Kind::Directory), ("..data".to_owned(), Kind::Symlink), ("key".to_owned(), Kind::Symlink)]
+        [
+            ("..2026".to_owned(), Kind::Directory),
+            ("..data".to_owned(), Kind::Symlink),
+            ("key".to_owned(), Kind::Symlink)
+        ]
     );
     assert_eq!(files::list(&dir, "..2026").unwrap(), [("key".to_owned(), Kind::File)]);
     assert_eq!(files::list(&dir, "..data").unwrap(), [("key".to_owned(), Kind::File)]);
@@ -128,10 +170,22 @@ fn pipes_do_not_block() {
 fn errors_have_kinds() {
     let Fixture { root: _root, dir } = fixture();
     assert_eq!(files::read(&dir, "none").unwrap_err().kind, FaultKind::NotFound);
-    assert_eq!(files::stat(&dir, "none").unwrap_err().text, "stat none: no such file or directory");
-    assert_eq!(files::make_dir(&dir, "a/b", 0o755).unwrap_err().kind, FaultKind::NotFound);
-    assert_eq!(files::write(&dir, "a/../b", b"", 0o644).unwrap_err().kind, FaultKind::Invalid);
-    assert_eq!(files::chown(&dir, "", Some(u32::MAX), None).unwrap_err().kind, FaultKind::Invalid);
+    assert_eq!(
+        files::stat(&dir, "none").unwrap_err().text,
+        "stat none: no such file or directory"
+    );
+    assert_eq!(
+        files::make_dir(&dir, "a/b", 0o755).unwrap_err().kind,
+        FaultKind::NotFound
+    );
+    assert_eq!(
+        files::write(&dir, "a/../b", b"", 0o644).unwrap_err().kind,
+        FaultKind::Invalid
+    );
+    assert_eq!(
+        files::chown(&dir, "", Some(u32::MAX), None).unwrap_err().kind,
+        FaultKind::Invalid
+    );
 }
 
 #[test]
@@ -193,7 +247,11 @@ fn the_table_of_mounts() {
 ";
     let at = |path: &str| filesystem_at(table, Path::new(path));
     assert_eq!(at("/mnt/a b").as_deref(), Some("tmpfs"));
-    assert_eq!(at("/mnt").as_deref(), Some("hugetlbfs"), "the last one covers the others");
+    assert_eq!(
+        at("/mnt").as_deref(),
+        Some("hugetlbfs"),
+        "the last one covers the others"
+    );
     assert_eq!(at("/mnt/a"), None);
     assert_eq!(filesystem_at("", Path::new("/")), None);
     assert_eq!(unescape_octal("a\\134b\\04"), "a\\b\\04");
@@ -216,7 +274,9 @@ fn mounted_memory() {
     super::super::mount::unmount(&dir).unwrap();
     assert_eq!(dir.mounted().unwrap(), None);
     dir.destroy().unwrap();
-    let hugetlbfs = crate::grants::Mount { types: vec!["hugetlbfs".into()] };
+    let hugetlbfs = crate::grants::Mount {
+        types: vec!["hugetlbfs".into()],
+    };
     let refused = super::super::mount::tmpfs(&hugetlbfs, &dir, None, &allocatable).unwrap_err();
     assert_eq!(refused.kind, FaultKind::Denied);
 }

@@ -1,0 +1,179 @@
+//! One compiled plugin of each kind, as it was when track 0.1 was made: it loads, and each of its functions answers.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../../host/plugin/tests/common/mod.rs"]
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::{Node, check, plugins, pod};
+use witlet_plugin_host::PluginHost;
+use witlet_plugin_host::config::Kind;
+use witlet_ports::network::{Network, Sandbox};
+use witlet_ports::policy::Policies;
+use witlet_ports::probe::{Probes, Verdict};
+use witlet_ports::sink::{Family, LogEntry, MetricKind, OutputStream, Sample};
+use witlet_ports::volume::Volumes;
+
+fn path(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("samples/0.1/{kind}.wat"))
+}
+
+fn text(kind: &str) -> String {
+    std::fs::read_to_string(path(kind)).unwrap()
+}
+
+async fn start(node: &Node, kind: Kind, toml: &str) -> Arc<PluginHost> {
+    let component = wat::parse_str(text(kind.as_str())).unwrap();
+    node.start([("test", node.stanza(kind, &component, toml))]).await
+}
+
+#[tokio::test]
+async fn probe() {
+    let node = Node::new();
+    let host = start(&node, Kind::Probe, "grants = { container-exec = { argv = [\"*\"] } }").await;
+    let outcome = Probes::check(&*host, check("echo")).await.unwrap();
+    assert_eq!((outcome.verdict, outcome.message.as_str()), (Verdict::Pass, "id: echo"));
+}
+
+#[tokio::test]
+async fn policy() {
+    let node = Node::new();
+    let host = start(&node, Kind::Policy, "").await;
+    let review = host.admit(&pod()).await.unwrap();
+    assert_eq!(review.denied.unwrap().reason, "NotHere");
+    assert_eq!(review.warnings, ["a warning"]);
+}
+
+#[tokio::test]
+async fn volume() {
+    let node = Node::new();
+    let host = start(
+        &node,
+        Kind::Volume,
+        "drivers = [\"kubernetes.io/empty-dir\"]\ngrants = { files = {} }",
+    )
+    .await;
+    let volume = k8s_openapi::api::core::v1::Volume {
+        name: "v".into(),
+        ..Default::default()
+    };
+    let published = host.publish(&pod(), &volume).await.unwrap();
+    assert_eq!(std::fs::read(published.host_path.join("file")).unwrap(), b"content");
+    let found = host.found(None).await.unwrap();
+    host.unpublish(&found[0]).await.unwrap();
+    assert!(!published.host_path.exists());
+}
+
+#[tokio::test]
+async fn network() {
+    let node = Node::new();
+    let host = start(
+        &node,
+        Kind::Network,
+        "grants = { exec = { programs = [\"/bin/true\"] } }",
+    )
+    .await;
+    let sandbox = Sandbox {
+        id: "s".into(),
+        netns: "/n".into(),
+        ifname: "eth0".into(),
+        args: vec![],
+        config: "{}".into(),
+    };
+    host.status().await.unwrap();
+    let attachment = host.setup(Some(&pod()), &sandbox).await.unwrap();
+    assert_eq!(attachment.cni_result, "{\"cniVersion\":\"1.0.0\"}");
+    Network::check(&*host, &sandbox, Some(&attachment.state)).await.unwrap();
+    host.teardown(&sandbox, Some(&attachment.state)).await.unwrap();
+}
+
+#[tokio::test]
+async fn sink_log() {
+    let node = Node::new();
+    let host = start(&node, Kind::SinkLog, "").await;
+    let entry = LogEntry {
+        time: 1,
+        namespace: "n".into(),
+        pod: "p".into(),
+        pod_uid: "u".into(),
+        container: "c".into(),
+        restart_count: 0,
+        stream: OutputStream::Stdout,
+        line: "a line".into(),
+    };
+    let sink = &host.log_sinks()[0];
+    sink.push(&vec![entry.clone(); 2]).await.unwrap();
+    assert_eq!(sink.push(&vec![entry; 3]).await.unwrap_err().message, "try again");
+}
+
+#[tokio::test]
+async fn sink_metric() {
+    let node = Node::new();
+    let host = start(&node, Kind::SinkMetric, "").await;
+    let samples = vec![Sample {
+        name: "up".into(),
+        labels: vec![("a".into(), "b".into())],
+        value: 1.0,
+    }];
+    let family = Family {
+        name: "up".into(),
+        help: String::new(),
+        kind: MetricKind::Gauge,
+        samples,
+    };
+    let sink = &host.metric_sinks()[0];
+    sink.push(1, &[family]).await.unwrap();
+    assert_eq!(sink.push(1, &[]).await.unwrap_err().message, "nothing");
+}
+
+/// A plugin of a track that comes later, on this host: told in our words, not in a linker's.
+#[tokio::test]
+async fn a_later_track() {
+    let node = Node::new();
+    for kind in [
+        Kind::Network,
+        Kind::Policy,
+        Kind::Probe,
+        Kind::SinkLog,
+        Kind::SinkMetric,
+        Kind::Volume,
+    ] {
+        let later = text(kind.as_str()).replace(r#"\22track\22:\220.1\22"#, r#"\22track\22:\220.9\22"#);
+        assert_ne!(later, text(kind.as_str()));
+        let stanza = node.stanza(kind, &wat::parse_str(later).unwrap(), "");
+        let Err(errors) = PluginHost::start(plugins([("test", stanza)]), node.deps()).await else {
+            panic!("it started")
+        };
+        let words = format!("built for witlet:{kind} 0.9, this node supports 0.1; rebuild it or pin an older one");
+        assert!(errors.to_string().ends_with(&words), "{errors}");
+    }
+}
+
+/// Makes the samples of a track that is not released yet; released ones are never made again. Run it with `--ignored` and
+/// `WITLET_WRITE_SAMPLES=1`.
+#[test]
+#[ignore = "writes the samples"]
+fn write_samples() {
+    use common::{component, guests};
+    if std::env::var_os("WITLET_WRITE_SAMPLES").is_none() {
+        return;
+    }
+    let samples = [
+        ("probe", guests::exec_probe(), vec!["container-exec"]),
+        ("policy", guests::policy("NotHere"), vec![]),
+        ("volume", guests::volume(""), vec!["files"]),
+        (
+            "network",
+            guests::network("{\"cniVersion\":\"1.0.0\"}", "/bin/true"),
+            vec!["exec"],
+        ),
+        ("sink-log", guests::log_sink(2), vec![]),
+        ("sink-metric", guests::metric_sink(), vec![]),
+    ];
+    for (kind, module, capabilities) in samples {
+        let text = wasmprinter::print_bytes(component(kind, &module, &capabilities)).unwrap();
+        std::fs::write(path(kind), text).unwrap();
+    }
+}
