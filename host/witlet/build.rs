@@ -12,7 +12,7 @@ fn main() {
     let dir = env::var_os("WITLET_PLUGINS_DIR").map_or_else(|| manifest.join("../../target/plugins"), PathBuf::from);
     println!("cargo:rerun-if-changed={}", dir.display());
 
-    let mut table = String::from("pub static BUILTIN: &[(&str, &[u8])] = &[\n");
+    let mut table = String::from("pub(crate) static BUILTIN: &[(&str, &[u8])] = &[\n");
     for path in components(&dir) {
         println!("cargo:rerun-if-changed={}", path.display());
         let name = path.file_stem().and_then(|n| n.to_str()).expect("plugins have ASCII names").to_owned();

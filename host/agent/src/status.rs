@@ -124,7 +124,9 @@ impl StatusWriter {
                 changed = api.changed() => if changed.is_err() { return },
                 _ = full_sync.tick() => self.compare_all(),
             }
-            for (uid, latest) in self.lock().due() {
+            // Not in the loop's head: there the lock would be held until the loop's end.
+            let due = self.lock().due();
+            for (uid, latest) in due {
                 self.lock().busy.insert(uid.clone());
                 let (writer, slots) = (self.clone(), slots.clone());
                 tokio::spawn(async move {

@@ -11,24 +11,24 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 use witlet_plugin_host::config::PluginsConfig;
 
-pub use problems::{Problem, Problems};
-pub use sections::*;
+pub(crate) use problems::Problems;
+pub(crate) use sections::*;
 
 /// The default plugins, and what they are granted.
 const DEFAULT_PLUGINS: &str = include_str!("../default-plugins.toml");
 
 /// Everything, checked.
 #[derive(Clone, Debug)]
-pub struct Config {
-    pub sections: Sections,
-    pub plugins: PluginsConfig,
+pub(crate) struct Config {
+    pub(crate) sections: Sections,
+    pub(crate) plugins: PluginsConfig,
     /// The files that were read, in order.
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Config {
     /// Reads and checks everything; reports every problem at once.
-    pub fn load(path: &Path) -> Result<Self, Problems> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let files = files(path, &mut problems);
         let mut merged = Table::new();

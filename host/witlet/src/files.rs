@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 /// Points the runtime's CNI at the agent.
-pub fn write_cni_config(conf_dir: &Path, socket: &Path, state_dir: &Path) -> io::Result<()> {
+pub(crate) fn write_cni_config(conf_dir: &Path, socket: &Path, state_dir: &Path) -> io::Result<()> {
     fs::create_dir_all(conf_dir)?;
     let config = json!({
         "cniVersion": "1.0.0",
@@ -23,7 +23,7 @@ pub fn write_cni_config(conf_dir: &Path, socket: &Path, state_dir: &Path) -> io:
 }
 
 /// Where the agent is reached, for scripts and tests.
-pub fn write_endpoints(state_dir: &Path, api: Option<String>, kubeconfig: &Path, healthz: Option<String>) -> io::Result<()> {
+pub(crate) fn write_endpoints(state_dir: &Path, api: Option<String>, kubeconfig: &Path, healthz: Option<String>) -> io::Result<()> {
     let dir = state_dir.join("run");
     fs::create_dir_all(&dir)?;
     let endpoints = json!({ "api": api, "kubeconfig": kubeconfig, "healthz": healthz });

@@ -20,7 +20,7 @@ const MAX_OPEN_FILES: u64 = 1_000_000;
 const OOM_SCORE_ADJ: i32 = -999;
 
 /// Directories, mounts and kernel limits.
-pub fn prepare(sections: &Sections) -> Result<()> {
+pub(crate) fn prepare(sections: &Sections) -> Result<()> {
     let node = &sections.node;
     let parts = [("pods", 0o750), ("plugins", 0o750), ("plugins_registry", 0o750), ("pod-resources", 0o750), ("checkpoints", 0o700)];
     let mut dirs = vec![(node.root_dir.clone(), 0o750), (node.state_dir.clone(), 0o700), (node.pod_logs_dir.clone(), 0o750)];
@@ -45,7 +45,7 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// What the machine is, and what pods are told of it.
-pub fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
+pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
     let node = &sections.node;
     let facts = machine::facts(&machine::Places::default(), &node.root_dir)
         .map_err(|e| Error::terminal(format!("cannot read what this machine is: {e}")))?;
@@ -89,7 +89,7 @@ pub fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
 }
 
 /// Pod cgroups, with their parents made.
-pub async fn cgroups(sections: &Sections, reported: Option<Reported>, settings: &NodeSettings) -> Result<CgroupTree> {
+pub(crate) async fn cgroups(sections: &Sections, reported: Option<Reported>, settings: &NodeSettings) -> Result<CgroupTree> {
     let driver = match (reported, sections.runtime.cgroup_driver) {
         (Some(Reported::Systemd), _) | (None, CgroupDriver::Systemd) => Driver::Systemd,
         (Some(Reported::Cgroupfs), _) | (None, CgroupDriver::Cgroupfs) => Driver::Cgroupfs,

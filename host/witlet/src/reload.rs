@@ -14,7 +14,7 @@ use crate::config::Config;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs until shutdown.
-pub async fn watch(path: PathBuf, mut config: Config, plugins: Arc<PluginHost>, shutdown: CancellationToken) {
+pub(crate) async fn watch(path: PathBuf, mut config: Config, plugins: Arc<PluginHost>, shutdown: CancellationToken) {
     let mut seen = stamps(&path);
     loop {
         tokio::select! {

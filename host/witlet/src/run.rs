@@ -24,7 +24,7 @@ use crate::{builtin, files, machine, reload};
 /// How often plugin files are looked at.
 const PLUGIN_WATCH: Duration = Duration::from_secs(1);
 
-pub enum Failure {
+pub(crate) enum Failure {
     /// Something that the configuration names is not there or not right.
     Start(Box<dyn fmt::Display>),
     Running(Error),
@@ -37,7 +37,7 @@ impl From<Error> for Failure {
 }
 
 /// Runs until a signal. Pods go on running.
-pub async fn run(config: Config) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     tokio::spawn(signals(shutdown.clone()));
     let sections = &config.sections;

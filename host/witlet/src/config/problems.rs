@@ -11,26 +11,26 @@ use toml::Table;
 const MAX: usize = 50;
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
-    pub file: PathBuf,
-    pub line: Option<usize>,
-    pub message: String,
+pub(crate) struct Problem {
+    pub(crate) file: PathBuf,
+    pub(crate) line: Option<usize>,
+    pub(crate) message: String,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
-    pub fn add(&mut self, file: &Path, line: Option<usize>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, file: &Path, line: Option<usize>, message: impl Into<String>) {
         self.0.push(Problem { file: file.to_owned(), line, message: message.into() });
     }
 
-    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
     /// Reads a file as `T` and returns its content without the lines that are wrong, each of which becomes a problem.
-    pub fn check<T: DeserializeOwned>(&mut self, file: &Path, text: &str) -> Table {
+    pub(crate) fn check<T: DeserializeOwned>(&mut self, file: &Path, text: &str) -> Table {
         let mut rest = text.to_owned();
         for _ in 0..MAX {
             let Err(error) = toml::from_str::<T>(&rest) else { break };

@@ -10,34 +10,34 @@ use witlet_plugin_host::units::Span;
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sections {
-    pub node: Node,
-    pub runtime: Runtime,
-    pub api: Option<Api>,
-    pub standalone: Option<Standalone>,
-    pub static_pods: StaticPods,
-    pub network: Network,
-    pub dns: Dns,
-    pub images: Images,
-    pub server: Server,
-    pub log: Log,
-    pub metrics: Metrics,
+pub(crate) struct Sections {
+    pub(crate) node: Node,
+    pub(crate) runtime: Runtime,
+    pub(crate) api: Option<Api>,
+    pub(crate) standalone: Option<Standalone>,
+    pub(crate) static_pods: StaticPods,
+    pub(crate) network: Network,
+    pub(crate) dns: Dns,
+    pub(crate) images: Images,
+    pub(crate) server: Server,
+    pub(crate) log: Log,
+    pub(crate) metrics: Metrics,
     /// Read stanza by stanza, because the default plugins' stanzas are merged with what stands here.
     #[serde(rename = "plugin")]
-    pub plugins: BTreeMap<String, toml::Table>,
+    pub(crate) plugins: BTreeMap<String, toml::Table>,
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Node {
-    pub name: Option<String>,
-    pub labels: BTreeMap<String, String>,
-    pub address: Option<IpAddr>,
-    pub root_dir: PathBuf,
-    pub pod_logs_dir: PathBuf,
-    pub container_logs_dir: Option<PathBuf>,
-    pub state_dir: PathBuf,
-    pub max_pods: u32,
+pub(crate) struct Node {
+    pub(crate) name: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) root_dir: PathBuf,
+    pub(crate) pod_logs_dir: PathBuf,
+    pub(crate) container_logs_dir: Option<PathBuf>,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) max_pods: u32,
 }
 
 impl Default for Node {
@@ -57,7 +57,7 @@ impl Default for Node {
 
 impl Node {
     /// Beside the pods' logs, where log collectors expect it.
-    pub fn container_logs_dir(&self) -> PathBuf {
+    pub(crate) fn container_logs_dir(&self) -> PathBuf {
         let beside = || self.pod_logs_dir.parent().map(|p| p.join("containers"));
         self.container_logs_dir.clone().or_else(beside).unwrap_or_else(|| "/var/log/containers".into())
     }
@@ -65,7 +65,7 @@ impl Node {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CgroupDriver {
+pub(crate) enum CgroupDriver {
     #[default]
     Cgroupfs,
     Systemd,
@@ -73,12 +73,12 @@ pub enum CgroupDriver {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Runtime {
-    pub endpoint: String,
-    pub image_endpoint: Option<String>,
-    pub timeout: Span,
-    pub cgroup_driver: CgroupDriver,
-    pub cgroup_root: PathBuf,
+pub(crate) struct Runtime {
+    pub(crate) endpoint: String,
+    pub(crate) image_endpoint: Option<String>,
+    pub(crate) timeout: Span,
+    pub(crate) cgroup_driver: CgroupDriver,
+    pub(crate) cgroup_root: PathBuf,
 }
 
 impl Default for Runtime {
@@ -95,15 +95,15 @@ impl Default for Runtime {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Api {
-    pub kubeconfig: PathBuf,
+pub(crate) struct Api {
+    pub(crate) kubeconfig: PathBuf,
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Standalone {
-    pub listen: SocketAddr,
-    pub kubeconfig: Option<PathBuf>,
+pub(crate) struct Standalone {
+    pub(crate) listen: SocketAddr,
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 impl Default for Standalone {
@@ -114,9 +114,9 @@ impl Default for Standalone {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct StaticPods {
-    pub path: Option<PathBuf>,
-    pub poll: Span,
+pub(crate) struct StaticPods {
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) poll: Span,
 }
 
 impl Default for StaticPods {
@@ -127,7 +127,7 @@ impl Default for StaticPods {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum NetworkMode {
+pub(crate) enum NetworkMode {
     /// The runtime's CNI calls go through the network plugin.
     Plugin,
     /// The runtime's own CNI configuration is left alone.
@@ -136,10 +136,10 @@ pub enum NetworkMode {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Network {
-    pub mode: Option<NetworkMode>,
-    pub socket: PathBuf,
-    pub conf_dir: PathBuf,
+pub(crate) struct Network {
+    pub(crate) mode: Option<NetworkMode>,
+    pub(crate) socket: PathBuf,
+    pub(crate) conf_dir: PathBuf,
 }
 
 impl Default for Network {
@@ -150,10 +150,10 @@ impl Default for Network {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Dns {
-    pub cluster_dns: Vec<IpAddr>,
-    pub cluster_domain: String,
-    pub resolv_conf: PathBuf,
+pub(crate) struct Dns {
+    pub(crate) cluster_dns: Vec<IpAddr>,
+    pub(crate) cluster_domain: String,
+    pub(crate) resolv_conf: PathBuf,
 }
 
 impl Default for Dns {
@@ -164,8 +164,8 @@ impl Default for Dns {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Images {
-    pub parallel_pulls: usize,
+pub(crate) struct Images {
+    pub(crate) parallel_pulls: usize,
 }
 
 impl Default for Images {
@@ -176,7 +176,7 @@ impl Default for Images {
 
 /// An address, or `off`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listen(pub Option<SocketAddr>);
+pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
 
 impl<'de> Deserialize<'de> for Listen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -191,8 +191,8 @@ impl<'de> Deserialize<'de> for Listen {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Server {
-    pub healthz: Listen,
+pub(crate) struct Server {
+    pub(crate) healthz: Listen,
 }
 
 impl Default for Server {
@@ -203,7 +203,7 @@ impl Default for Server {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
@@ -211,9 +211,9 @@ pub enum LogFormat {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
 }
 
 impl Default for Log {
@@ -224,9 +224,9 @@ impl Default for Log {
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// How often metric sinks are fed.
-    pub push_interval: Span,
+    pub(crate) push_interval: Span,
 }
 
 impl Default for Metrics {
@@ -237,13 +237,13 @@ impl Default for Metrics {
 
 impl Sections {
     /// A node of a cluster has its network from somebody else; a node of its own needs ours.
-    pub fn network_mode(&self) -> NetworkMode {
+    pub(crate) fn network_mode(&self) -> NetworkMode {
         let default = if self.standalone.is_some() { NetworkMode::Plugin } else { NetworkMode::Runtime };
         self.network.mode.unwrap_or(default)
     }
 
     /// The sections that differ, without the plugins'.
-    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+    pub(crate) fn changed(&self, other: &Self) -> Vec<&'static str> {
         let sections = [
             ("node", self.node == other.node),
             ("runtime", self.runtime == other.runtime),
@@ -261,7 +261,7 @@ impl Sections {
     }
 
     /// What is wrong beyond the single key.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         match (&self.api, &self.standalone) {
             (None, None) => problems.push(
