@@ -236,7 +236,7 @@ fn other_groups() -> Vec<Resource> {
         },
         plain("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", roundtrip::<discovery::v1::EndpointSlice>),
         Resource {
-            short_names: &["ev"], fields: REGARDING_FIELDS, create_on_update: true, on_create: strategy::event::create, printer: &table::event::EVENT,
+            fields: REGARDING_FIELDS, create_on_update: true, on_create: strategy::event::create, printer: &table::event::EVENT,
             view: Some(&strategy::event::VIEW), ..plain("events.k8s.io", "events", "event", "Event", roundtrip::<events::v1::Event>)
         },
         Resource {

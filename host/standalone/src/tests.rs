@@ -3,8 +3,11 @@
 
 use proptest::prelude::*;
 use rcgen::KeyPair;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
+use crate::pki::Pki;
 use crate::registry::{self, pods};
 use crate::selector::Selection;
 use crate::store::Entry;
@@ -226,6 +229,43 @@ fn protobuf_bodies_become_json() {
     }
     let pod = [b"k8s\0".to_vec(), length_delimited(1, &length_delimited(2, b"Pod"))].concat();
     assert!(protobuf::parse(&pod).unwrap_err().contains("send JSON"));
+}
+
+#[test]
+fn certificates_near_their_end_are_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let loopback = std::net::Ipv4Addr::LOCALHOST.into();
+    let first = Pki::open(dir.path(), loopback).unwrap();
+    let again = Pki::open(dir.path(), loopback).unwrap();
+    assert_eq!((&first.ca, &first.admin.cert), (&again.ca, &again.admin.cert));
+    let read = |pem: &str| x509::read(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let admin = read(&first.admin.cert);
+    assert_eq!(
+        (admin.common_name.as_str(), admin.organizations.as_slice()),
+        ("kubernetes-admin", &["system:masters".to_owned()][..])
+    );
+
+    let mut params = rcgen::CertificateParams::default();
+    let soon = crate::meta::now().as_second().unsigned_abs() + 10 * 24 * 3600;
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(soon);
+    let ending = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    assert_eq!(read(&ending).not_after, soon as i64);
+    std::fs::write(dir.path().join("admin.crt"), ending).unwrap();
+    let renewed = read(&Pki::open(dir.path(), loopback).unwrap().admin.cert);
+    assert!(renewed.not_after > soon as i64 && renewed.common_name == "kubernetes-admin");
+
+    std::fs::write(dir.path().join("ca.key"), "garbage").unwrap();
+    let error = Pki::open(dir.path(), loopback).err().unwrap().to_string();
+    assert!(error.contains("ca.key is damaged"), "{error}");
+}
+
+#[test]
+fn dates_of_certificates_after_2049_are_read() {
+    let mut params = rcgen::CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(2051, 2, 3);
+    let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let want: jiff::Timestamp = "2051-02-03T00:00:00Z".parse().unwrap();
+    assert_eq!(x509::read(certificate.der()).unwrap().not_after, want.as_second());
 }
 
 proptest! {

@@ -69,7 +69,11 @@ impl Disk {
         file.set_permissions(std::fs::Permissions::from_mode(0o600))
             .map_err(DiskError::Io)?;
         drop(file);
-        let db = Database::builder().set_cache_size(CACHE).create(path)?;
+        // The check reads the whole file, which is small, and turns damage into an error where a plain open may panic.
+        let db = Database::builder()
+            .set_cache_size(CACHE)
+            .set_check_integrity_on_open(true)
+            .create(path)?;
         let disk = Self { db };
         let write = disk.db.begin_write()?;
         {

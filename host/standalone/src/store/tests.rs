@@ -149,6 +149,31 @@ async fn a_second_process_cannot_open_the_file() {
     assert!(Store::open(&dir.path().join("db"), "node").is_err());
 }
 
+#[tokio::test]
+async fn a_damaged_file_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let (store, closed) = Store::open(&path, "node").unwrap();
+    for i in 0..50 {
+        put(&store, &format!("m{i}")).await;
+    }
+    drop(store);
+    closed.await.unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    for byte in &mut flipped[4096..] {
+        *byte ^= 0x55;
+    }
+    for damaged in [
+        b"not a database at all".to_vec(),
+        whole[..whole.len() / 2].to_vec(),
+        flipped,
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        assert!(Store::open(&path, "node").is_err());
+    }
+}
+
 #[test]
 fn history_forgets_the_oldest_first() {
     let mut history = History::starting_at(10);

@@ -1,8 +1,17 @@
 //! What stands in for a scheduler and for admission.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::client::{Api, PODS, pod};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use witlet_standalone::{NodeProxy, NodeRequest, ProxyBody, start, start_with};
+
+use crate::client::{Api, Client, PODS, config, pod};
 
 fn scheduled(pod: &Value) -> (&str, &str) {
     let condition = pod["status"]["conditions"]
@@ -149,6 +158,59 @@ async fn mirror_pods_are_taken_as_they_are() {
     let made = client.post(PODS, &mirror).await.ok();
     assert!(made["spec"].get("serviceAccountName").is_none());
     assert_eq!(made["metadata"]["annotations"]["kubernetes.io/config.mirror"], "hash");
+}
+
+/// Says what it was asked.
+struct Echo;
+
+impl NodeProxy for Echo {
+    fn proxy(&self, request: NodeRequest) -> BoxFuture<'static, Response<ProxyBody>> {
+        let text = format!(
+            "{:?} {} {}",
+            request.pod,
+            request.subresource,
+            request.request.uri().query().unwrap_or_default()
+        );
+        async move { Response::new(Full::new(Bytes::from(text)).boxed()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn an_agent_answers_for_its_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let server = start_with(config(dir.path().to_owned()), Some(Arc::new(Echo)), stop.clone())
+        .await
+        .unwrap();
+    let client = Client::of(&std::fs::read_to_string(&server.kubeconfig).unwrap());
+    client.pod("web").await;
+    let answer = client.get(&format!("{PODS}/web/log?container=c")).await.ok();
+    assert_eq!(answer, json!("Some((\"default\", \"web\")) log container=c"));
+    client.node().await;
+    assert_eq!(
+        client.get("/api/v1/nodes/node/proxy/stats").await.ok(),
+        json!("None proxy ")
+    );
+    stop.cancel();
+    server.wait().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_api_over_the_same_data_is_refused() {
+    let api = Api::start().await;
+    let error = start(config(api.dir.path().to_owned()), CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("objects.redb"), "{error}");
+    let mut taken = config(api.dir.path().join("other"));
+    taken.listen = api.server.addr;
+    let error = start(taken, CancellationToken::new()).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot listen on {}", api.server.addr)),
+        "{error}"
+    );
 }
 
 #[tokio::test]
