@@ -201,7 +201,7 @@ pub(crate) fn listed_container(mut item: v1::Container) -> Option<Container> {
     })
 }
 
-/// The status of a container does not say in which sandbox it is: `sandbox_id` is empty.
+/// The status of a container does not say in which sandbox it is: `sandbox_id` is left empty, for the caller to fill.
 pub(crate) fn container(answer: v1::ContainerStatusResponse) -> Result<Container> {
     const WHAT: &str = "the container's status";
     let mut status = answer

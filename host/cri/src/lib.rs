@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod error;
 mod events;
+mod owners;
 pub mod proto;
 mod runtime;
 
@@ -19,6 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use witlet_ports::{Class, Error, Result};
 
+use owners::Owners;
 use proto::events::events_client::EventsClient;
 use proto::v1;
 use proto::v1::image_service_client::ImageServiceClient;
@@ -64,6 +66,7 @@ pub struct Cri {
     timeout: Duration,
     /// The runtime said that it has no CRI events.
     no_cri_events: Arc<AtomicBool>,
+    owners: Arc<Owners>,
 }
 
 /// Connects and makes sure that it is a CRI v1 runtime that answers there. Errors say what to do.
@@ -95,6 +98,7 @@ impl Cri {
             image_socket: image_socket.into(),
             timeout: config.timeout,
             no_cri_events: Arc::default(),
+            owners: Arc::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, Sandbox};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
 use witlet_ports::runtime::{CgroupDriver, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
-use witlet_ports::{Class, Result};
+use witlet_ports::{Class, Error, Result};
 
 use crate::error::{gone_is_fine, incomplete};
 use crate::proto::v1;
@@ -136,10 +136,10 @@ impl Runtime for Cri {
         };
         let id = runtime!(self.create_container(message))?.container_id;
         if id.is_empty() {
-            Err(incomplete("the new container", "id"))
-        } else {
-            Ok(id)
+            return Err(incomplete("the new container", "id"));
         }
+        self.owners.learn(&id, sandbox_id);
+        Ok(id)
     }
 
     async fn start_container(&self, id: &str) -> Result<()> {
@@ -162,7 +162,9 @@ impl Runtime for Cri {
         let message = v1::RemoveContainerRequest {
             container_id: id.to_owned(),
         };
-        gone_is_fine(runtime!(self.remove_container(message)).map(drop))
+        gone_is_fine(runtime!(self.remove_container(message)).map(drop))?;
+        self.owners.forget(id);
+        Ok(())
     }
 
     async fn container(&self, id: &str) -> Result<Container> {
@@ -170,7 +172,12 @@ impl Runtime for Cri {
             container_id: id.to_owned(),
             verbose: false,
         };
-        decode::container(runtime!(self.container_status(message))?)
+        let mut container = decode::container(runtime!(self.container_status(message))?)?;
+        container.sandbox_id = match self.owners.of(&container.id) {
+            Some(sandbox) => sandbox,
+            None => self.look_up_sandbox(&container.id).await?,
+        };
+        Ok(container)
     }
 
     async fn containers(&self, uid: Option<&PodUid>) -> Result<Vec<Container>> {
@@ -178,7 +185,9 @@ impl Runtime for Cri {
             filter: encode::container_filter(uid),
         };
         let containers = runtime!(self.list_containers(message))?.containers;
-        Ok(containers.into_iter().filter_map(decode::listed_container).collect())
+        let containers: Vec<_> = containers.into_iter().filter_map(decode::listed_container).collect();
+        self.owners.listed(&containers, uid.is_none());
+        Ok(containers)
     }
 
     async fn update_container(&self, id: &str, resources: &LinuxResources) -> Result<()> {
@@ -267,6 +276,23 @@ impl Runtime for Cri {
 
     async fn hints(&self) -> Result<BoxStream<'static, Hint>> {
         self.open_hints().await
+    }
+}
+
+impl Cri {
+    async fn look_up_sandbox(&self, container: &str) -> Result<String> {
+        let filter = v1::ContainerFilter {
+            id: container.to_owned(),
+            ..Default::default()
+        };
+        let found = runtime!(self.list_containers(v1::ListContainersRequest { filter: Some(filter) }))?.containers;
+        let Some(item) = found.into_iter().find(|c| c.id == container) else {
+            return Err(Error::not_found(format!(
+                "container {container:?} vanished while it was looked at"
+            )));
+        };
+        self.owners.learn(container, &item.pod_sandbox_id);
+        Ok(item.pod_sandbox_id)
     }
 }
 

@@ -144,6 +144,24 @@ async fn lists_of_one_pod_have_only_that() {
     assert_eq!(containers[0].sandbox_id, sandbox);
 }
 
+/// The status alone does not say it.
+#[tokio::test]
+async fn a_container_knows_its_sandbox() {
+    let (fake, cri) = connected().await;
+    let (sandbox, container) = started(&fake, &cri, "u1").await;
+    let (_, other) = started(&fake, &cri, "u2").await;
+    assert_eq!(cri.container(&container).await.unwrap().sandbox_id, sandbox);
+    assert_eq!(fake.count("ListContainers"), 0, "it made the container itself");
+    // An agent that was restarted learns it from its first list, or asks once.
+    let restarted = Cri::open(&Config::new(fake.endpoint())).unwrap();
+    assert_eq!(restarted.container(&container).await.unwrap().sandbox_id, sandbox);
+    assert_eq!(restarted.container(&container).await.unwrap().sandbox_id, sandbox);
+    assert_eq!(fake.count("ListContainers"), 1);
+    restarted.containers(None).await.unwrap();
+    assert_ne!(restarted.container(&other).await.unwrap().sandbox_id, sandbox);
+    assert_eq!(fake.count("ListContainers"), 2);
+}
+
 #[tokio::test]
 async fn what_is_gone_is_stopped_and_removed_but_not_found() {
     let (fake, cri) = connected().await;

@@ -171,6 +171,8 @@ async fn life(cri: Cri, sandbox: String, config: SandboxConfig, image: String, u
     let mut hints = cri.hints().await.unwrap();
     let id = cri.create_container(&sandbox, &short, &config).await.unwrap();
     assert_eq!(cri.container(&id).await.unwrap().state, ContainerState::Created);
+    let restarted = Cri::open(&Config::new(std::env::var("WITLET_TEST_CRI").unwrap())).unwrap();
+    assert_eq!(restarted.container(&id).await.unwrap().sandbox_id, sandbox);
     cri.start_container(&id).await.unwrap();
     until_hinted(&mut hints, &uid, &id).await;
     let seen = until_exited(&cri, &id).await;
