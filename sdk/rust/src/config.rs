@@ -54,3 +54,48 @@ pub mod duration {
             .map(Duration::from_millis)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::parse;
+
+    #[derive(Deserialize, Debug)]
+    struct Config {
+        #[serde(with = "super::duration")]
+        every: Duration,
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0s", 0),
+        ] {
+            let config: Config = parse(&format!(r#"{{"every": "{text}"}}"#)).unwrap();
+            assert_eq!(config.every, Duration::from_millis(millis), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "-1s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            let error = parse::<Config>(&format!(r#"{{"every": "{text}"}}"#)).unwrap_err();
+            assert!(
+                error.message().starts_with("the plugin's configuration: "),
+                "{text}: {error}"
+            );
+        }
+    }
+}

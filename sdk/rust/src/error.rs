@@ -36,3 +36,27 @@ impl Error {
         self.map_message(|m| format!("{what}: {m}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn context_keeps_the_kind() {
+        let all: [fn(String) -> Error; 7] = [
+            Error::Invalid,
+            Error::NotFound,
+            Error::Denied,
+            Error::Unavailable,
+            Error::Timeout,
+            Error::Failed,
+            Error::Other,
+        ];
+        for kind in all {
+            let error = kind("why".to_owned()).context("what");
+            assert_eq!(error, kind("what: why".to_owned()));
+            assert_eq!(error.message(), "what: why");
+            assert_eq!(error.is_not_found(), matches!(error, Error::NotFound(_)));
+        }
+    }
+}

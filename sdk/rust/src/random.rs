@@ -19,3 +19,11 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn two_draws_differ() {
+        assert_ne!(super::bytes::<32>(), super::bytes::<32>());
+    }
+}

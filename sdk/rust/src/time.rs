@@ -28,3 +28,23 @@ pub fn millis(duration: Duration) -> u32 {
     let rounded = duration.as_nanos().div_ceil(1_000_000);
     u32::try_from(rounded).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_rounded_up_and_saturate() {
+        for (nanos, expected) in [(0, 0), (1, 1), (1_000_000, 1), (1_000_001, 2)] {
+            assert_eq!(millis(Duration::from_nanos(nanos)), expected);
+        }
+        assert_eq!(millis(Duration::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn time_goes_on() {
+        assert!(now() > Duration::from_secs(1_600_000_000));
+        let before = monotonic();
+        assert!(monotonic() >= before);
+    }
+}
