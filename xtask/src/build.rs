@@ -31,9 +31,19 @@ pub(crate) fn node(root: &Path, release: bool) -> Result<Programs> {
         build.arg("--release");
     }
     witlet_lab::run(&mut build)?;
+    Ok(programs(root, release))
+}
+
+/// The node and all tests, in one go: Cargo would compile shared dependencies twice if it were asked for one after the other,
+/// because tests switch more of their features on.
+pub(crate) fn everything(root: &Path) -> Result<Programs> {
+    let mut build = cargo(root);
+    build.args(["build", "--quiet", "--workspace", "--all-targets"]);
+    witlet_lab::run(&mut build)?;
+    Ok(programs(root, false))
+}
+
+fn programs(root: &Path, release: bool) -> Programs {
     let dir = target(root).join(if release { "release" } else { "debug" });
-    Ok(Programs {
-        witlet: dir.join("witlet"),
-        cni: dir.join("witlet-cni"),
-    })
+    Programs { witlet: dir.join("witlet"), cni: dir.join("witlet-cni") }
 }

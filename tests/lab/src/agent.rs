@@ -31,6 +31,8 @@ pub struct Agent {
     program: PathBuf,
     dir: PathBuf,
     child: Child,
+    /// Where this run's part of the log begins.
+    log_start: usize,
     pub endpoints: Endpoints,
 }
 
@@ -98,6 +100,7 @@ impl Agent {
         // So that the ones found are this process's own.
         let _ = fs::remove_file(dir.join("state/run/endpoints.json"));
         let log = File::options().create(true).append(true).open(dir.join("witlet.log"))?;
+        let log_start = usize::try_from(log.metadata()?.len())?;
         let child = Command::new(program)
             .args(["run", "--config"])
             .arg(dir.join("witlet.toml"))
@@ -116,6 +119,7 @@ impl Agent {
             program: program.to_owned(),
             dir: dir.to_owned(),
             child,
+            log_start,
             endpoints,
         })
     }
@@ -140,11 +144,13 @@ impl Agent {
             }))
         })?;
         self.endpoints = endpoints;
-        wait::wait_until("the node to be healthy", START, || {
+        wait::wait_until("the node to be ready", START, || {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the agent ended with {status}:\n{}", containerd::tail(&log, 20));
             }
-            Ok(self.get("/healthz").is_ok_and(|(status, _)| status == 200))
+            let written = fs::read(&log).unwrap_or_default();
+            let own = written.get(self.log_start..).unwrap_or_default();
+            Ok(String::from_utf8_lossy(own).contains("node is ready"))
         })
         .with_context(|| format!("the agent's last lines:\n{}", containerd::tail(&log, 20)))
     }

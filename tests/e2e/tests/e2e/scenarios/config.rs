@@ -54,9 +54,11 @@ fn good(ctx: &Ctx, name: &str) -> String {
 }
 
 pub(super) async fn mistakes_are_listed_together(ctx: Ctx) -> Result<()> {
+    let state = ctx.scratch().join("mistakes/state");
     let text = r#"[node]
 nmae = "x"
 max_pods = "many"
+state_dir = "STATE"
 
 [runtime]
 endpoint = "tcp://127.0.0.1:1"
