@@ -59,14 +59,18 @@ impl Nudges {
         self.with(|o| o.workers.get(uid).map(|n| n.poke()));
     }
 
+    fn inspect(&self, uid: &PodUid) {
+        self.with(|o| o.workers.get(uid).map(|n| n.inspect()));
+    }
+
     /// False if nobody owns that pod.
-    fn inspect(&self, uid: &PodUid) -> bool {
-        self.with(|o| o.workers.get(uid).map(|n| n.inspect())).is_some()
+    fn event(&self, uid: &PodUid) -> bool {
+        self.with(|o| o.workers.get(uid).map(|n| n.event())).is_some()
     }
 
     /// False if the id is not known.
-    fn inspect_id(&self, id: &str) -> bool {
-        self.with(|o| o.ids.get(id).and_then(|uid| o.workers.get(uid)).map(|n| n.inspect())).is_some()
+    fn event_of(&self, id: &str) -> bool {
+        self.with(|o| o.ids.get(id).and_then(|uid| o.workers.get(uid)).map(|n| n.event())).is_some()
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Owners) -> T) -> T {
@@ -167,8 +171,8 @@ impl Pleg {
     /// False if only a list can tell what the hint is about.
     fn take(&self, hint: Hint) -> bool {
         match hint {
-            Hint::Pod(uid) => self.nudges.inspect(&uid),
-            Hint::Container(id) => self.nudges.inspect_id(&id),
+            Hint::Pod(uid) => self.nudges.event(&uid),
+            Hint::Container(id) => self.nudges.event_of(&id),
             Hint::Unknown => false,
         }
     }

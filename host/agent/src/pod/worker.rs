@@ -24,12 +24,18 @@ use crate::pod::execute::{Outcome, action_name, execute};
 use crate::pod::observe::inspect;
 use crate::pod::volumes;
 
+/// A runtime may tell of an event before its own list shows it: so long after the event it is asked again.
+const RECHECKS: [Duration; 4] =
+    [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
+
 /// Wakes a worker. Any number of nudges before it looks are one.
 #[derive(Default)]
 pub struct Nudge {
     notify: Notify,
     /// The runtime's side changed: inspect before planning.
     runtime: AtomicBool,
+    /// It was an event that said so, and the runtime's list may not show it yet.
+    event: AtomicBool,
 }
 
 impl Nudge {
@@ -38,7 +44,13 @@ impl Nudge {
         self.notify.notify_one();
     }
 
-    /// The runtime has news of the pod.
+    /// The runtime tells of something that happens to the pod.
+    pub fn event(&self) {
+        self.event.store(true, Ordering::Release);
+        self.inspect();
+    }
+
+    /// The runtime's list shows the pod differently than before.
     pub fn inspect(&self) {
         self.runtime.store(true, Ordering::Release);
         self.notify.notify_one();
@@ -59,6 +71,8 @@ pub struct State {
     pub published: BTreeMap<String, Published>,
     /// Attempts to mount the volumes that failed in a row.
     pub mount_failures: u32,
+    /// An event came, and the runtime showed nothing new (yet): how often it was asked again.
+    pub rechecks: usize,
     pub next_sync: Timestamp,
 }
 
@@ -96,6 +110,7 @@ impl Worker {
             have: ObservedPod::default(),
             published: BTreeMap::new(),
             mount_failures: 0,
+            rechecks: 0,
             next_sync: later(now, jittered(self.context.intervals.resync)),
         };
         if self.inspect_first {
@@ -244,6 +259,9 @@ impl Worker {
     async fn look(&self, state: &mut State) -> bool {
         match inspect(&*self.context.ports.runtime, &self.uid, &state.have).await {
             Ok(have) => {
+                let unchanged = have.sandboxes == state.have.sandboxes && have.containers == state.have.containers;
+                let awaited = self.nudge.event.swap(false, Ordering::AcqRel) || state.rechecks > 0;
+                state.rechecks = if unchanged && awaited { state.rechecks + 1 } else { 0 };
                 state.have = have;
                 true
             }
@@ -258,10 +276,14 @@ impl Worker {
     /// Waits for something to do. All arms are cancel-safe: watch and notify keep what was not taken, sleeps hold nothing.
     async fn wait(&mut self, want: &mut DesiredPod, state: &mut State, wake_at: Option<Timestamp>) {
         let now = crate::clock::now();
-        let looking = self.nudge.runtime.load(Ordering::Acquire);
+        let failed = self.nudge.runtime.load(Ordering::Acquire);
         let mut moment = wake_at.map_or(state.next_sync, |w| w.min(state.next_sync));
-        if looking {
+        if failed {
             moment = moment.min(later(now, Duration::from_secs(1)));
+        }
+        let recheck = state.rechecks.checked_sub(1).and_then(|n| RECHECKS.get(n));
+        if let Some(pause) = recheck {
+            moment = moment.min(later(now, *pause));
         }
         tokio::select! {
             changed = self.desired.changed() => {
@@ -274,7 +296,9 @@ impl Worker {
             }
             () = self.nudge.notify.notified() => {}
             _ = self.rules.changed() => {}
-            () = tokio::time::sleep(until(moment, now)) => {}
+            () = tokio::time::sleep(until(moment, now)) => if recheck.is_some() {
+                self.nudge.runtime.store(true, Ordering::Release);
+            },
         }
         let now = crate::clock::now();
         if state.memory.retry_at.is_some_and(|at| at <= now) {
