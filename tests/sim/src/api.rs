@@ -1,0 +1,324 @@
+//! The API: pods with graceful deletion, node, events, objects; and the pod sources, which tell of it a little later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::sync::watch;
+use witlet_agent::supervisor::Sources;
+use witlet_core::desired::{is_mirror, key, uid};
+use witlet_core::ids::{PodKey, PodUid};
+use witlet_core::plan::Note;
+use witlet_ports::api::{Events, Nodes, Objects, Pods, Token, TokenRequest};
+use witlet_ports::source::PodSet;
+use witlet_ports::{Class, Error, Result};
+
+use crate::clock;
+use crate::pods::{CONFIG_MAP, PodPlan};
+use crate::world::{Port, State, World};
+
+#[derive(Default)]
+pub struct Api {
+    pub pods: BTreeMap<PodUid, Pod>,
+    /// Manifests on the node.
+    pub files: BTreeMap<PodUid, Pod>,
+    pub node: Option<Arc<Node>>,
+    /// When pods came into the world.
+    pub created: BTreeMap<PodUid, Timestamp>,
+    /// Since when this life of the agent knows that a pod is to end.
+    pub told: BTreeMap<PodUid, Timestamp>,
+    /// Calls that make something for a pod after that, by pod.
+    pub made_after: BTreeMap<PodUid, BTreeSet<String>>,
+    /// What the API showed of each pod, one after the other.
+    pub phases: BTreeMap<PodUid, Vec<String>>,
+    pub events: BTreeMap<String, u32>,
+    api_out: Option<watch::Sender<PodSet>>,
+    files_out: Option<watch::Sender<PodSet>>,
+    mirrors: u32,
+}
+
+impl Api {
+    pub fn agent_died(&mut self) {
+        self.api_out = None;
+        self.files_out = None;
+        self.told.clear();
+        self.made_after.clear();
+    }
+
+    /// As its source has it now.
+    pub fn wanted(&self, uid: &PodUid) -> Option<&Pod> {
+        self.pods.get(uid).or_else(|| self.files.get(uid))
+    }
+
+    pub fn is_to_end(&self, uid: &PodUid) -> bool {
+        self.wanted(uid).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+    }
+
+    pub fn mirror(&self, of: &PodKey) -> Option<&Pod> {
+        self.pods.values().find(|p| is_mirror(p) && key(p) == *of)
+    }
+
+    pub fn phase(&self, uid: &PodUid) -> Option<&str> {
+        let shown = match self.files.get(uid) {
+            Some(pod) => self.mirror(&key(pod)),
+            None => self.pods.get(uid),
+        };
+        shown?.status.as_ref()?.phase.as_deref()
+    }
+}
+
+impl State {
+    /// The sources of a new agent: empty until they have listed.
+    pub fn connect(&mut self) -> Sources {
+        let (api_out, api) = watch::channel(PodSet::default());
+        let (files_out, files) = watch::channel(PodSet::default());
+        self.api.api_out = Some(api_out);
+        self.api.files_out = Some(files_out);
+        self.announce();
+        Sources { api, files }
+    }
+
+    /// The agent hears of what changed, after a while, and then of everything that changed until then.
+    pub fn announce(&mut self) {
+        let late = 1 + self.up_to(self.faults.latency_ms);
+        self.after(late, Self::tell);
+    }
+
+    fn tell(&mut self) {
+        let set = |pods: &BTreeMap<PodUid, Pod>| PodSet {
+            pods: Arc::new(pods.iter().map(|(uid, pod)| (uid.clone(), Arc::new(pod.clone()))).collect()),
+            synced: true,
+        };
+        if let Some(out) = &self.api.files_out {
+            out.send_replace(set(&self.api.files));
+        }
+        if self.is_down(Port::Api) {
+            self.after(200, Self::tell);
+            return;
+        }
+        if let Some(out) = &self.api.api_out {
+            // A watch brings the same objects again as they were.
+            let before = out.borrow().clone();
+            let mut next = set(&self.api.pods);
+            for (uid, pod) in Arc::make_mut(&mut next.pods) {
+                if let Some(old) = before.pods.get(uid).filter(|old| **old == *pod) {
+                    *pod = old.clone();
+                }
+            }
+            out.send_replace(next);
+        }
+        if self.api.api_out.is_some() {
+            let ending: Vec<PodUid> = self.api.created.keys().filter(|uid| self.api.is_to_end(uid)).cloned().collect();
+            for uid in ending {
+                self.api.told.entry(uid).or_insert_with(clock::now);
+            }
+        }
+    }
+
+    /// A user, or the file system, brings a pod.
+    pub fn add_pod(&mut self, plan: &PodPlan, id: &str) -> PodUid {
+        let mut pod = plan.pod(id);
+        pod.metadata.creation_timestamp = Some(Time(clock::now()));
+        let uid = uid(&pod);
+        self.note(format!("+++ {uid} is {:?} {}", plan.kind, plan.name));
+        self.plans.insert(uid.clone(), plan.clone());
+        self.api.created.insert(uid.clone(), clock::now());
+        if plan.is_static {
+            self.api.files.insert(uid.clone(), pod);
+        } else {
+            pod.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
+            self.api.pods.insert(uid.clone(), pod);
+        }
+        self.announce();
+        uid
+    }
+
+    /// As the API server does it: pods that are over, or get no grace, go at once; others wait for the agent.
+    pub fn delete_pod(&mut self, uid: &PodUid, grace: Option<i64>) {
+        if self.api.files.remove(uid).is_some() {
+            self.note(format!("+++ the manifest of {uid} is removed"));
+        }
+        if let Some(pod) = self.api.pods.get_mut(uid) {
+            let spec = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
+            let over = matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
+            let grace = if over { 0 } else { grace.or(spec).unwrap_or(30) };
+            let known = pod.metadata.deletion_grace_period_seconds;
+            if grace == 0 {
+                self.api.pods.remove(uid);
+            } else if known.is_none_or(|known| grace < known) {
+                pod.metadata.deletion_timestamp = Some(Time(clock::after_ms(grace.unsigned_abs() * 1000)));
+                pod.metadata.deletion_grace_period_seconds = Some(grace);
+            }
+            self.note(format!("+++ {uid} is deleted with grace {grace}"));
+        }
+        self.announce();
+    }
+
+    pub fn change_image(&mut self, uid: &PodUid, image: &str) {
+        if let Some(pod) = self.api.pods.get_mut(uid)
+            && let Some(first) = pod.spec.as_mut().and_then(|s| s.containers.first_mut())
+        {
+            first.image = Some(image.into());
+            self.note(format!("+++ {uid} gets the image {image}"));
+        }
+        self.announce();
+    }
+
+    fn patch_status(&mut self, uid: &PodUid, status: PodStatus) -> Result<()> {
+        if !self.api.pods.contains_key(uid) {
+            return Err(Error::not_found(format!("no pod {uid}")));
+        }
+        self.rule_status(uid, &status);
+        if let Some(pod) = self.api.pods.get_mut(uid) {
+            pod.status = Some(status);
+        }
+        self.announce();
+        Ok(())
+    }
+
+    /// By the agent.
+    fn delete_object(&mut self, uid: &PodUid) {
+        if self.api.pods.contains_key(uid) {
+            self.rule_delete(uid);
+            self.api.pods.remove(uid);
+            self.note(format!("{uid}: object deleted"));
+            self.announce();
+        }
+    }
+
+    fn create_mirror(&mut self, mut pod: Pod) -> Result<()> {
+        if self.api.pods.values().any(|p| key(p) == key(&pod)) {
+            return Err(Error::new(Class::Conflict, "it exists"));
+        }
+        self.api.mirrors += 1;
+        let uid = PodUid::from(&*format!("mirror-{}", self.api.mirrors));
+        pod.metadata.uid = Some(uid.as_str().to_owned());
+        self.note(format!("{uid}: mirror of {}", key(&pod)));
+        self.api.pods.insert(uid, pod);
+        self.announce();
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+pub struct FakeApi(pub World);
+
+impl FakeApi {
+    async fn call<T: Send + 'static>(
+        &self,
+        what: String,
+        effect: impl FnOnce(&mut State) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.0.call(Port::Api, what, effect).await
+    }
+}
+
+#[async_trait]
+impl Pods for FakeApi {
+    async fn get(&self, key: &PodKey, uid: &PodUid) -> Result<Option<Pod>> {
+        let uid = uid.clone();
+        self.call(format!("GET {key}"), move |s| Ok(s.api.pods.get(&uid).cloned())).await
+    }
+
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<()> {
+        let (uid, status) = (uid(live), status.clone());
+        self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, status)).await
+    }
+
+    async fn delete(&self, key: &PodKey, uid: &PodUid, _grace: i64) -> Result<()> {
+        let uid = uid.clone();
+        self.call(format!("DELETE {key}"), move |s| {
+            s.delete_object(&uid);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_mirror(&self, pod: &Pod) -> Result<()> {
+        let pod = pod.clone();
+        self.call(format!("POST {}", key(&pod)), move |s| s.create_mirror(pod)).await
+    }
+}
+
+impl Events for FakeApi {
+    fn pod(&self, pod: &Pod, note: Note) {
+        let mut state = self.0.lock();
+        if note.warning {
+            let text = format!("{}: event {}: {}", uid(pod), note.reason, note.message);
+            state.note(text);
+        }
+        *state.api.events.entry(note.reason).or_default() += 1;
+    }
+
+    fn node(&self, _warning: bool, reason: &str, _message: &str) {
+        *self.0.lock().api.events.entry(reason.to_owned()).or_default() += 1;
+    }
+}
+
+#[async_trait]
+impl Nodes for FakeApi {
+    fn current(&self) -> Option<Arc<Node>> {
+        self.0.lock().api.node.clone()
+    }
+
+    async fn register(&self, node: &Node) -> Result<()> {
+        let mut node = node.clone();
+        self.call("register".into(), move |s| {
+            node.metadata.uid = Some("node-uid".into());
+            s.api.node = Some(Arc::new(node));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn patch_status(&self, status: &NodeStatus) -> Result<()> {
+        let status = status.clone();
+        self.call("PATCH node".into(), move |s| {
+            if let Some(node) = &mut s.api.node {
+                Arc::make_mut(node).status = Some(status);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn renew_lease(&self) -> Result<()> {
+        self.call("PUT lease".into(), |_| Ok(())).await
+    }
+}
+
+#[async_trait]
+impl Objects for FakeApi {
+    async fn config_map(&self, _namespace: &str, name: &str) -> Result<Arc<ConfigMap>> {
+        let name = name.to_owned();
+        self.call(format!("GET configmap {name}"), move |_| {
+            let data = Some([("colour".to_owned(), "blue".to_owned())].into());
+            let found = (name == CONFIG_MAP).then(|| Arc::new(ConfigMap { data, ..ConfigMap::default() }));
+            found.ok_or_else(|| Error::not_found(format!("configmap {name:?} not found")))
+        })
+        .await
+    }
+
+    async fn secret(&self, _namespace: &str, name: &str) -> Result<Arc<Secret>> {
+        Err(Error::not_found(format!("secret {name:?} not found")))
+    }
+
+    async fn token(&self, _request: &TokenRequest) -> Result<Token> {
+        Err(Error::denied("no tokens here"))
+    }
+
+    async fn services(&self) -> Result<Vec<Arc<Service>>> {
+        self.call("services".into(), |_| Ok(Vec::new())).await
+    }
+
+    async fn runtime_handler(&self, class: &str) -> Result<String> {
+        Err(Error::not_found(format!("runtime class {class:?} not found")))
+    }
+
+    fn register(&self, _pod: &Arc<Pod>) {}
+
+    fn unregister(&self, _uid: &PodUid) {}
+}

@@ -1,0 +1,162 @@
+//! Cgroups, volumes, probes, policies, network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Pod, Volume};
+use witlet_core::desired::{Rejection, uid};
+use witlet_core::ids::PodUid;
+use witlet_core::volumes::EMPTY_DIR;
+use witlet_ports::cgroups::{Cgroups, PodCgroup};
+use witlet_ports::network::{Attachment, Network, Sandbox};
+use witlet_ports::policy::{Policies, Review};
+use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
+use witlet_ports::volume::{Found, Published, Volumes};
+use witlet_ports::{Error, Result};
+
+use crate::pods::{DENIED, Run};
+use crate::world::{Port, State, World};
+
+#[derive(Default)]
+pub struct Node {
+    pub cgroups: BTreeSet<PodUid>,
+    pub volumes: BTreeMap<(PodUid, String), PathBuf>,
+}
+
+impl Node {
+    pub fn volumes_of(&self, uid: &PodUid) -> usize {
+        self.volumes.keys().filter(|(of, _)| of == uid).count()
+    }
+}
+
+impl State {
+    pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
+        self.dir.join("root/pods").join(uid.as_str())
+    }
+
+    fn publish(&mut self, uid: PodUid, name: String) -> Result<Published> {
+        let place = self.pod_dir(&uid).join("volumes").join(EMPTY_DIR.replace('/', "~")).join(&name);
+        fs::create_dir_all(&place).map_err(|e| Error::retry(e.to_string()))?;
+        self.note(format!("{uid}: volume {name} published"));
+        self.node.volumes.insert((uid, name), place.clone());
+        Ok(Published { host_path: place, read_only: false, follows_source: true })
+    }
+
+    fn unpublish(&mut self, found: Found) -> Result<()> {
+        self.rule_release(&found.uid, "volume");
+        if let Some(place) = self.node.volumes.remove(&(found.uid.clone(), found.name.clone())) {
+            self.note(format!("{}: volume {} unpublished", found.uid, found.name));
+            fs::remove_dir_all(place).map_err(|e| Error::retry(e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone)]
+pub struct FakeNode(pub World);
+
+#[async_trait]
+impl Cgroups for FakeNode {
+    fn parent(&self, uid: &PodUid, _qos: &str) -> String {
+        format!("/kubepods/pod{uid}")
+    }
+
+    async fn exists(&self, uid: &PodUid, _qos: &str) -> bool {
+        self.0.lock().node.cgroups.contains(uid)
+    }
+
+    async fn ensure(&self, cgroup: &PodCgroup) -> Result<()> {
+        let uid = PodUid::from(&*cgroup.uid);
+        self.0.call(Port::Node, format!("cgroup of {uid}"), move |s| {
+            s.node.cgroups.insert(uid);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, uid: &PodUid) -> Result<()> {
+        let uid = uid.clone();
+        self.0.call(Port::Node, format!("no cgroup of {uid}"), move |s| {
+            s.rule_release(&uid, "cgroup");
+            s.node.cgroups.remove(&uid);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn pods(&self) -> Result<Vec<PodUid>> {
+        self.0.call(Port::Node, "cgroups", |s| Ok(s.node.cgroups.iter().cloned().collect())).await
+    }
+}
+
+#[async_trait]
+impl Volumes for FakeNode {
+    async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published> {
+        let (uid, name) = (uid(pod), volume.name.clone());
+        self.0.call(Port::Node, format!("publish {uid}/{name}"), move |s| s.publish(uid, name)).await
+    }
+
+    async fn unpublish(&self, found: &Found) -> Result<()> {
+        let found = found.clone();
+        self.0.call(Port::Node, format!("unpublish {}/{}", found.uid, found.name), move |s| s.unpublish(found)).await
+    }
+
+    async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>> {
+        let uid = uid.cloned();
+        self.0.call(Port::Node, "volumes", move |s| {
+            let own = s.node.volumes.keys().filter(|(of, _)| uid.as_ref().is_none_or(|u| u == of));
+            Ok(own.map(|(of, name)| Found { uid: of.clone(), driver: EMPTY_DIR.into(), name: name.clone() }).collect())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Probes for FakeNode {
+    async fn check(&self, check: Check) -> Result<Outcome> {
+        let id = check.container_id.clone();
+        self.0.call(Port::Node, format!("probe {id}"), move |s| {
+            let instance = s.machine.containers.get(&*id);
+            let verdict = match instance {
+                Some(c) if c.runs() && c.run != Run::Wedged => Verdict::Pass,
+                Some(_) => Verdict::Fail,
+                None => Verdict::Unknown,
+            };
+            Ok(Outcome { verdict, message: String::new() })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Policies for FakeNode {
+    async fn admit(&self, pod: &Arc<Pod>) -> Result<Review> {
+        let denied = pod.metadata.labels.as_ref().is_some_and(|l| l.contains_key(DENIED));
+        let rejection = Rejection { reason: "PolicyDenied".into(), message: "not here".into() };
+        let review = Review { denied: denied.then_some(rejection), warnings: Vec::new() };
+        self.0.call(Port::Node, format!("admit {}", uid(pod)), move |_| Ok(review)).await
+    }
+}
+
+/// The fake runtime makes networks by itself.
+#[async_trait]
+impl Network for FakeNode {
+    async fn setup(&self, _pod: Option<&Arc<Pod>>, _sandbox: &Sandbox) -> Result<Attachment> {
+        Err(Error::terminal("nobody asks for networks here"))
+    }
+
+    async fn teardown(&self, _sandbox: &Sandbox, _state: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check(&self, _sandbox: &Sandbox, _state: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! What must hold at every moment, whatever the world does to the agent.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
+use witlet_core::desired::{ContainerKind, containers, is_mirror};
+use witlet_core::ids::PodUid;
+use witlet_core::observed::{ContainerState, SandboxState};
+use witlet_core::restart::should_restart;
+
+use crate::clock;
+use crate::pods::{Kind, Run};
+use crate::runtime::Instance;
+use crate::world::State;
+
+impl State {
+    /// The agent begins to make something. Once it knows that the pod is to end, it may finish the start of one container
+    /// that is under way, but begins nothing.
+    pub fn rule_begin(&mut self, uid: &PodUid, what: &str) {
+        let Some(told) = self.api.told.get(uid).copied().filter(|told| *told < clock::now()) else { return };
+        let under_way = 200 + 6 * i64::try_from(self.faults.latency_ms).unwrap_or(0);
+        let in_time = clock::now() <= told + SignedDuration::from_millis(under_way);
+        let first = self.api.made_after.entry(uid.clone()).or_default().insert(what.to_owned());
+        if what == "RunPodSandbox" || !in_time || !first {
+            self.violation(format!("{what} for {uid}, which is to end"));
+        }
+    }
+
+    pub fn rule_run_sandbox(&mut self, uid: &PodUid) {
+        if self.late {
+            return;
+        }
+        if self.machine.ready_sandboxes(uid) > 0 {
+            self.violation(format!("a second sandbox for {uid}"));
+        }
+        if !self.node.cgroups.contains(uid) {
+            self.violation(format!("a sandbox for {uid} without its cgroup"));
+        }
+    }
+
+    pub fn rule_start(&mut self, instance: &Instance) {
+        let (uid, name, title) = (&instance.it.uid, &instance.it.name, instance.title());
+        if self.machine.running(uid).any(|c| c.it.name == *name) {
+            self.violation(format!("{title} starts while another instance runs"));
+        }
+        if self.plans.get(uid).is_some_and(|p| p.kind == Kind::Denied) {
+            self.violation(format!("{title} starts although it is denied"));
+        }
+        if self.late {
+            return;
+        }
+        if self.plans.get(uid).is_some_and(|p| p.volumes) && self.node.volumes_of(uid) == 0 {
+            self.violation(format!("{title} starts without its volume"));
+        }
+        let Some(spec) = self.api.wanted(uid).and_then(|p| p.spec.clone()) else { return };
+        let regular = spec.containers.iter().any(|c| c.name == *name);
+        for (kind, container) in containers(&spec).filter(|_| regular) {
+            let place = (instance.it.sandbox_id.clone(), container.name.clone());
+            let missing = match kind {
+                ContainerKind::Init => !self.machine.succeeded.contains(&place),
+                ContainerKind::Sidecar => !self.machine.started.contains(&place),
+                ContainerKind::Regular | ContainerKind::Ephemeral => false,
+            };
+            if missing {
+                self.violation(format!("{title} starts before init container {} has done its part", container.name));
+            }
+        }
+    }
+
+    /// The agent ends a running container: it must have a reason.
+    pub fn rule_kill(&mut self, id: &str, how: &str) {
+        let Some(instance) = self.machine.containers.get(id).cloned() else { return };
+        if self.reason_to_kill(&instance).is_none() {
+            self.violation(format!("{how} of {}, which has no reason to end", instance.title()));
+        }
+    }
+
+    fn reason_to_kill(&self, instance: &Instance) -> Option<&'static str> {
+        let uid = &instance.it.uid;
+        let pod = self.api.wanted(uid);
+        let Some(pod) = pod.filter(|_| !self.api.is_to_end(uid)) else { return Some("the pod is to end") };
+        let Some(spec) = &pod.spec else { return Some("it has no spec") };
+        let wanted = containers(spec).find(|(_, c)| c.name == instance.it.name);
+        let sandbox = self.machine.sandboxes.get(&instance.it.sandbox_id);
+        let started = self.api.created.get(uid).copied().unwrap_or_default();
+        let deadline = spec.active_deadline_seconds.map(|s| started + SignedDuration::from_secs(s));
+        let latest = self.machine.latest(uid, &instance.it.name);
+        if instance.run == Run::Wedged {
+            Some("it is wedged")
+        } else if wanted.is_none_or(|(_, c)| c.image.as_deref() != Some(&*instance.asked)) {
+            Some("its definition changed")
+        } else if sandbox.is_none_or(|s| s.state != SandboxState::Ready) || self.machine.ready_sandboxes(uid) > 1 {
+            Some("its sandbox is not good")
+        } else if deadline.is_some_and(|at| clock::now() >= at) {
+            Some("its time is over")
+        } else if latest.is_some_and(|l| l.it.id != instance.it.id) {
+            Some("it is not the one that counts")
+        } else if self.is_over(uid, spec) {
+            Some("its pod is over")
+        } else {
+            None
+        }
+    }
+
+    /// Nothing of it would start again.
+    fn is_over(&self, uid: &PodUid, spec: &PodSpec) -> bool {
+        let ended = |name: &str| self.machine.latest(uid, name).filter(|c| c.it.state == ContainerState::Exited);
+        let done = spec.containers.iter().all(|c| ended(&c.name).is_some_and(|i| !should_restart(spec, c, i.it.exit_code)));
+        let failed = containers(spec).filter(|(kind, _)| *kind == ContainerKind::Init).any(|(_, c)| {
+            ended(&c.name).is_some_and(|i| i.it.exit_code != 0 && !should_restart(spec, &c, i.it.exit_code))
+        });
+        done || failed
+    }
+
+    /// The agent takes away what containers use.
+    pub fn rule_release(&mut self, uid: &PodUid, what: &str) {
+        let running: Vec<String> = self.machine.running(uid).map(Instance::title).collect();
+        if !running.is_empty() {
+            self.violation(format!("{what} of {uid} is taken away while {running:?} run"));
+        }
+    }
+
+    pub fn rule_status(&mut self, uid: &PodUid, status: &PodStatus) {
+        let phase = status.phase.clone().unwrap_or_default();
+        let over = phase == "Failed" || phase == "Succeeded";
+        let running: Vec<String> = self.machine.running(uid).map(Instance::title).collect();
+        if over && !running.is_empty() {
+            self.violation(format!("{uid} is shown as {phase} while {running:?} run"));
+        }
+        let shown = self.api.phases.entry(uid.clone()).or_default();
+        let last = shown.last().cloned().unwrap_or_else(|| "Pending".into());
+        if last == phase {
+            return;
+        }
+        shown.push(phase.clone());
+        self.note(format!("{uid}: is now {phase}"));
+        let runs_init_again = self.plans.get(uid).is_some_and(|p| p.disturbed);
+        let back = match (&*last, &*phase) {
+            ("Succeeded" | "Failed", _) => true,
+            ("Running", "Pending") => !runs_init_again,
+            _ => false,
+        };
+        if back {
+            self.violation(format!("the phase of {uid} goes from {last} back to {phase}"));
+        }
+    }
+
+    /// The agent deletes an object.
+    pub fn rule_delete(&mut self, uid: &PodUid) {
+        let Some(pod) = self.api.pods.get(uid) else { return };
+        if is_mirror(pod) {
+            return;
+        }
+        if pod.metadata.deletion_timestamp.is_none() {
+            self.violation(format!("{uid} is deleted although nobody wants that"));
+        }
+        let left = self.machine.running(uid).count() + self.machine.ready_sandboxes(uid);
+        if left > 0 || self.node.cgroups.contains(uid) || self.node.volumes_of(uid) > 0 {
+            self.violation(format!("{uid} is deleted before it has ended"));
+        }
+    }
+}
