@@ -14,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod mount;
 pub(crate) mod pod_net;
 pub(crate) mod pod_objects;
+pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod volume_dir;
 pub(crate) mod wasi;

@@ -45,6 +45,10 @@ impl PluginEngine {
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(GUEST_THREADS)
             .thread_name("witlet-guest")
+            // Guests that work without a pause give their thread back at every tick only; then timers, sockets and new calls
+            // have their turn, and not at some later one.
+            .event_interval(1)
+            .global_queue_interval(1)
             .enable_all()
             .build()?;
         Ok(Self {

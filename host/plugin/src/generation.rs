@@ -146,6 +146,11 @@ impl Loader {
         })
     }
 
+    /// SHA-256 of what the source holds now, in hexadecimal; none if it cannot be read.
+    pub(crate) async fn digest(&self, source: &Source) -> Option<String> {
+        self.read(source).await.ok().map(|bytes| hex(&Sha256::digest(&bytes)))
+    }
+
     async fn read(&self, source: &Source) -> Result<Arc<[u8]>, LoadCause> {
         match source {
             Source::Builtin(name) => match self.deps.builtins.iter().find(|(n, _)| n == name) {

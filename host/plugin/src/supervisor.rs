@@ -226,15 +226,13 @@ impl PluginHost {
         let Some(stanza) = config.plugins.get(name).filter(|stanza| stanza.enabled) else {
             return report;
         };
+        // Touched, copied over itself: the same component under another look.
+        let digest = self.loader.digest(&stanza.source).await;
+        if digest.is_some() && digest == table.slots.get(name).map(|slot| slot.current.load().digest.clone()) {
+            return report;
+        }
         let mut slots = table.slots.clone();
         let outcome = match self.load(&table, name, stanza).await {
-            Ok(generation)
-                if slots
-                    .get(name)
-                    .is_some_and(|s| s.current.load().digest == generation.digest) =>
-            {
-                return report;
-            }
             Ok(generation) => place(&mut slots, name, generation).unwrap_or_else(SwapOutcome::Refused),
             Err(error) => SwapOutcome::Refused(error),
         };

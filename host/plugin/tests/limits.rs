@@ -117,7 +117,6 @@ async fn a_call_ends_at_its_deadline_also_while_the_host_works_for_it() {
     let component = component("probe", &guests::exec_probe(), &["container-exec"]);
     let toml = "grants = { container-exec = { argv = [\"*\"] } }\nlimits = { wall_per_call = \"100ms\" }";
     let host = node.start([("test", node.stanza(Kind::Probe, &component, toml))]).await;
-    assert_eq!(host.check(check("echo")).await.unwrap().message, "id: echo");
     let error = host.check(check("wait")).await.unwrap_err();
     assert_eq!(error.class, Class::Timeout);
     assert_eq!(error.message, "plugin test, check: it did not answer within 100ms");

@@ -151,6 +151,22 @@ async fn a_later_track() {
     }
 }
 
+/// Built for WASI as well: it gets an empty world, and needs no grant for it.
+#[tokio::test]
+async fn a_probe_that_imports_wasi() {
+    let node = Node::new();
+    let sample = text("probe");
+    let wasi = r#"
+        (import "wasi:random/random@0.2.6" (instance (export "get-random-u64" (func (result u64)))))
+        (import "wasi:cli/environment@0.2.6" (instance
+            (export "get-environment" (func (result (list (tuple string string)))))))"#;
+    let whole = format!("{}{wasi})", sample.trim_end().strip_suffix(')').unwrap());
+    let grants = "grants = { container-exec = { argv = [\"*\"] } }";
+    let stanza = node.stanza(Kind::Probe, &wat::parse_str(whole).unwrap(), grants);
+    let host = node.start([("test", stanza)]).await;
+    assert_eq!(Probes::check(&*host, check("echo")).await.unwrap().message, "id: echo");
+}
+
 /// Makes the samples of a track that is not released yet; released ones are never made again. Run it with `--ignored` and
 /// `WITLET_WRITE_SAMPLES=1`.
 #[test]

@@ -94,3 +94,84 @@ pub(crate) fn create_file(path: &Path, mode: u32) -> Result<(), Fault> {
         .open(path);
     created.map(drop).map_err(|e| fault("create", path, &e))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::error::FaultKind;
+
+    #[test]
+    fn within_the_grant_by_every_way() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for dir in ["granted", "granted/sub", "other", "agent", "agent/cache"] {
+            fs::create_dir(at(dir)).unwrap();
+        }
+        symlink(at("other"), at("granted/out")).unwrap();
+        symlink(at("granted/sub"), at("granted/in")).unwrap();
+        symlink(at("agent/cache"), at("granted/kept")).unwrap();
+        let kept = at("agent/cache");
+        let grant = |paths: &[&str]| HostPath {
+            paths: paths.iter().map(|p| at(p).display().to_string()).collect(),
+        };
+        let try_path = |grant: &HostPath, path: &str| {
+            allowed(grant, &kept, &at(path).display().to_string())
+                .err()
+                .map(|f| f.kind)
+        };
+        let narrow = grant(&["granted"]);
+        for (path, kind) in [
+            ("granted", None),
+            ("granted/sub/new/file", None),
+            ("granted/in/file", None),
+            ("granted/out", Some(FaultKind::Denied)),
+            ("granted/out/file", Some(FaultKind::Denied)),
+            ("granted2", Some(FaultKind::Denied)),
+            ("other", Some(FaultKind::Denied)),
+            ("granted/../other", Some(FaultKind::Invalid)),
+        ] {
+            assert_eq!(try_path(&narrow, path), kind, "{path}");
+        }
+        let wide = HostPath {
+            paths: vec!["/".into()],
+        };
+        assert_eq!(try_path(&wide, "other"), None);
+        for path in ["agent/cache", "agent/cache/x.cwasm", "granted/kept/x.cwasm"] {
+            assert_eq!(try_path(&wide, path), Some(FaultKind::Denied), "{path}");
+        }
+        assert_eq!(allowed(&wide, &kept, "relative").unwrap_err().kind, FaultKind::Invalid);
+        assert_eq!(
+            allowed(&HostPath::default(), &kept, "/etc").unwrap_err().kind,
+            FaultKind::Denied
+        );
+    }
+
+    #[test]
+    fn kinds_and_creating() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        make_dirs(&at("a/b"), 0o755).unwrap();
+        create_file(&at("a/f"), 0o644).unwrap();
+        fs::write(at("a/f"), b"kept").unwrap();
+        create_file(&at("a/f"), 0o644).unwrap();
+        assert_eq!(fs::read(at("a/f")).unwrap(), b"kept");
+        assert!(create_file(&at("none/f"), 0o644).is_err());
+        symlink(at("a/f"), at("link")).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (path, kind) in [
+            (at("a/b"), Some(Kind::Directory)),
+            (at("link"), Some(Kind::File)),
+            (at("socket"), Some(Kind::Socket)),
+            ("/dev/null".into(), Some(Kind::CharDevice)),
+            (at("none"), None),
+            (at("a/f/below"), None),
+        ] {
+            assert_eq!(kind_of(&path).unwrap(), kind, "{}", path.display());
+        }
+        drop(socket);
+    }
+}

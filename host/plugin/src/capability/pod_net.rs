@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::handles::addresses;
+use super::socket::Socket;
 use super::tls;
 use crate::error::Fault;
 use crate::grants::{PodNet, Protocol};
@@ -44,7 +45,7 @@ pub(crate) struct HttpReply {
 
 /// A TCP connection that a guest holds.
 #[allow(unreachable_pub)] // Bindings re-export it.
-pub struct Connection(TcpStream);
+pub struct Connection(Socket);
 
 /// What may be connected to, in the order to try.
 pub(crate) async fn targets(
@@ -150,7 +151,7 @@ fn probes_port(container: &Container, probe: &Probe, port: u16) -> bool {
 }
 
 /// Within the whole timeout, whatever the number of addresses.
-pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Fault> {
+pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result<Socket, Fault> {
     let mut last = None;
     let attempt = async {
         for target in targets {
@@ -162,11 +163,7 @@ pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result
         None
     };
     match tokio::time::timeout(timeout, attempt).await {
-        Ok(Some(stream)) => {
-            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::from_secs(1)))
-                .map_err(|e| Fault::failed(format!("SO_LINGER: {e}")))?;
-            Ok(stream)
-        }
+        Ok(Some(stream)) => Socket::new(stream).map_err(|e| Fault::failed(format!("SO_LINGER: {}", words(&e)))),
         Ok(None) => Err(match last {
             Some((target, error)) => Fault::unavailable(format!("dial tcp {target}: connect: {}", words(&error))),
             None => Fault::unavailable("nothing to connect to"),

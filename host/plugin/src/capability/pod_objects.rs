@@ -119,3 +119,36 @@ pub(crate) async fn token(
         .map(|t| t.token)
         .map_err(|e| Fault::of_port(&e))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_spec_names() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "containers": [{"name": "c",
+                "envFrom": [{"configMapRef": {"name": "m1"}}, {"secretRef": {"name": "s1"}}],
+                "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m2", "key": "k"}}},
+                        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s2", "key": "k"}}}]}],
+            "initContainers": [{"name": "i", "envFrom": [{"secretRef": {"name": "s3"}}]}],
+            "imagePullSecrets": [{"name": "registry"}],
+            "volumes": [
+                {"name": "a", "configMap": {"name": "m3"}},
+                {"name": "b", "secret": {"secretName": "s4"}},
+                {"name": "d", "csi": {"driver": "x", "nodePublishSecretRef": {"name": "s6"}}},
+                {"name": "c", "projected": {"sources": [{"configMap": {"name": "m4"}}, {"secret": {"name": "s5"}}]}}],
+        }}))
+        .unwrap();
+        let mut found = names(&pod);
+        found.config_maps.sort();
+        found.secrets.sort();
+        assert_eq!(found.config_maps, ["m1", "m2", "m3", "m4"]);
+        // Not what only the runtime needs: the registry's password is no volume's business.
+        assert_eq!(found.secrets, ["s1", "s2", "s3", "s4", "s5", "s6"]);
+        assert!(names(&Pod::default()).secrets.is_empty());
+    }
+}

@@ -58,15 +58,39 @@ async fn input_output_and_a_clean_environment() {
 }
 
 #[tokio::test]
-async fn time_is_up_for_the_whole_family() {
+async fn time_is_up() {
+    let fault = run(&grant(&["/bin/sh"]), shell("sleep 1000"), Duration::from_millis(50))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (fault.kind, fault.text.as_str()),
+        (FaultKind::Timeout, "/bin/sh did not end within 50ms")
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_ends_the_whole_family() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; wait", pid_file.display());
-    let running = run_until(&script, &pid_file).await;
-    assert_eq!(running.0.unwrap_err().kind, FaultKind::Timeout);
-    // The grandchild is gone too; its parent's parent reaps it.
+    let grant = grant(&["/bin/sh"]);
+    let started = async {
+        loop {
+            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+            if text.ends_with('\n') {
+                break text.trim().parse::<i32>().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let pid = tokio::select! {
+        _ = run(&grant, shell(&script), PATIENCE) => panic!("it cannot end"),
+        pid = started => rustix::process::Pid::from_raw(pid).unwrap(),
+    };
+    // The grandchild is gone too; whoever became its parent reaps it.
     let gone = async {
-        while rustix::process::test_kill_process(running.1).is_ok() && !is_zombie(running.1) {
+        while rustix::process::test_kill_process(pid).is_ok() && !is_zombie(pid) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -76,13 +100,6 @@ async fn time_is_up_for_the_whole_family() {
 fn is_zombie(pid: rustix::process::Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|s| s.trim_start().starts_with('Z'))
-}
-
-async fn run_until(script: &str, pid_file: &Path) -> (Result<(), Fault>, rustix::process::Pid) {
-    let grant = grant(&["/bin/sh"]);
-    let result = run(&grant, shell(script), Duration::from_secs(1)).await.map(drop);
-    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
-    (result, rustix::process::Pid::from_raw(pid).unwrap())
 }
 
 #[tokio::test]

@@ -185,11 +185,11 @@ async fn servers_that_do_not_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut request = get(port);
-    request.timeout = Duration::from_millis(50);
+    request.timeout = Duration::from_millis(500);
     let fault = http_get(&PodNet::default(), &pod(port), request).await.err().unwrap();
     assert_eq!(
         (fault.kind, fault.text.as_str()),
-        (FaultKind::Timeout, "no answer within 50ms")
+        (FaultKind::Timeout, "no answer within 500ms")
     );
     // It hangs up.
     let hang_up = async {
@@ -227,7 +227,7 @@ async fn a_connection() {
         let mut connection = tcp_connect(&PodNet::default(), &pod(port), None, port, PATIENCE)
             .await
             .unwrap();
-        let linger = rustix::net::sockopt::socket_linger(&connection.0).unwrap();
+        let linger = rustix::net::sockopt::socket_linger(connection.0.stream().unwrap()).unwrap();
         assert_eq!(linger, Some(Duration::from_secs(1)));
         connection.write(b"ping", PATIENCE).await.unwrap();
         assert_eq!(connection.read(100, PATIENCE).await.unwrap(), b"ping");
@@ -290,4 +290,35 @@ async fn one_grpc_call() {
         (5, "no such service", 0)
     );
     assert_eq!(call("s/Check").await.unwrap_err().kind, FaultKind::Invalid);
+}
+
+#[tokio::test]
+async fn https_is_not_verified() {
+    use rustls_pki_types::PrivateKeyDer;
+    // For another name, and signed by nobody.
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let mut buffer = [0; 1024];
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(buffer[..n].starts_with(b"GET / HTTP/1.1\r\n"));
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    };
+    let (grant, pod) = (PodNet::default(), pod(port));
+    let request = HttpRequest { tls: true, ..get(port) };
+    let (reply, ()) = tokio::join!(http_get(&grant, &pod, request), serve);
+    assert_eq!(reply.unwrap().status, 204);
 }
