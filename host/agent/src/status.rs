@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use witlet_core::desired::{DesiredPod, Source, is_mirror, uid};
+use witlet_core::desired::{ANNOTATION_CONFIG_MIRROR, DesiredPod, Source, annotation, uid};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::{PodMemory, Stage};
 use witlet_core::status::{check_transition, merge_for_write, same};
@@ -83,7 +83,9 @@ impl StatusWriter {
         if want.source == Source::Runtime {
             return;
         }
-        let ended = memory.stage >= Stage::Terminated;
+        // A refused pod of which something runs is Terminating first.
+        let refused = want.rejected.is_some() && memory.stage == Stage::Sync;
+        let ended = memory.stage >= Stage::Terminated || refused;
         let mut table = self.lock();
         let version = match table.latest.get(&want.uid()) {
             Some(old) if old.ended == ended && same(&old.status, &memory.status) => return,
@@ -144,13 +146,17 @@ impl StatusWriter {
         table.busy.remove(&uid);
         match result {
             Ok(written) => {
-                table.written.insert(uid.clone(), latest.version);
+                // A mirror that is not there yet is to show it later.
+                let waits = written == Written::Gone && latest.is_static;
+                if !waits {
+                    table.written.insert(uid.clone(), latest.version);
+                }
                 let newest = table.latest.get(&uid).is_none_or(|l| l.version == latest.version);
                 if newest && let Some(done) = table.finishing.remove(&uid) {
                     // The worker may have been dropped at shutdown.
                     let _ = done.send(());
                 }
-                if written == Written::Gone && newest {
+                if written == Written::Gone && newest && !waits {
                     table.forget(&uid);
                 }
                 if !newest {
@@ -170,7 +176,7 @@ impl StatusWriter {
     }
 
     async fn write(&self, uid: &PodUid, latest: &Latest) -> Result<Written> {
-        let target = if latest.is_static { self.mirror(&latest.key) } else { Some(uid.clone()) };
+        let target = if latest.is_static { self.mirror(&latest.key, uid) } else { Some(uid.clone()) };
         let Some(target) = target else { return Ok(Written::Gone) };
         let Some(live) = self.pods.get(&latest.key, &target).await? else { return Ok(Written::Gone) };
         let before = live.status.clone().unwrap_or_default();
@@ -198,7 +204,7 @@ impl StatusWriter {
         let api = self.api.borrow().pods.clone();
         let mut table = self.lock();
         let differs = |uid: &PodUid, latest: &Latest| {
-            let seen = if latest.is_static { self.mirror(&latest.key) } else { Some(uid.clone()) };
+            let seen = if latest.is_static { self.mirror(&latest.key, uid) } else { Some(uid.clone()) };
             let Some(pod) = seen.and_then(|uid| api.get(&uid).cloned()) else { return false };
             let live = pod.status.clone().unwrap_or_default();
             !same(&live, &merge_for_write(&live, &latest.status, latest.ended))
@@ -210,9 +216,11 @@ impl StatusWriter {
         }
     }
 
-    fn mirror(&self, key: &PodKey) -> Option<PodUid> {
+    /// The mirror of this static pod, and not of one that had its name before.
+    fn mirror(&self, key: &PodKey, of: &PodUid) -> Option<PodUid> {
         let set = self.api.borrow();
-        set.pods.values().find(|p| is_mirror(p) && witlet_core::desired::key(p) == *key).map(|p| uid(p))
+        let mirrors = |p: &Pod| annotation(p, ANNOTATION_CONFIG_MIRROR) == Some(of.as_str());
+        set.pods.values().find(|p| mirrors(p) && witlet_core::desired::key(p) == *key).map(|p| uid(p))
     }
 
     /// A pod is gone from its source and from the node.

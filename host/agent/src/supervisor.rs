@@ -23,7 +23,7 @@ use witlet_ports::source::PodSet;
 use crate::context::Context;
 use crate::pleg::RuntimePods;
 use crate::pod::worker::{Nudge, Worker};
-use crate::pod::{files, gc, volumes};
+use crate::pod::gc;
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
@@ -247,7 +247,8 @@ impl Supervisor {
         self.context.metrics.workers(self.workers.len());
     }
 
-    /// Directories of pods that neither sources nor the runtime know.
+    /// What is left of pods that neither sources nor the runtime know. Their directory is the last to go, and so the mark by
+    /// which they are found.
     fn housekeeping(&mut self) {
         if !self.sources.api.borrow().synced || !self.sources.files.borrow().synced {
             return;
@@ -263,13 +264,9 @@ impl Supervisor {
             }
             let context = self.context.clone();
             self.cleanups.spawn(async move {
-                debug!(%uid, "removing the directory of a pod that is gone");
-                let unmounted = volumes::unmount_all(&context, &uid).await;
-                let removed = unmounted.and_then(|()| {
-                    files::remove_pod_dir(&context.pod_dir(&uid)).map_err(|e| witlet_ports::Error::retry(e.to_string()))
-                });
-                if let Err(error) = removed {
-                    warn!(%error, %uid, "orphaned pod found, but its volumes are still there");
+                debug!(%uid, "removing what is left of a pod that is gone");
+                if let Err(error) = gc::remove_orphan(&context, &uid).await {
+                    warn!(%error, %uid, "orphaned pod found, but not all of it can be removed");
                 }
                 (uid, true)
             });

@@ -9,7 +9,7 @@ use witlet_core::observed::{Container, ObservedPod};
 use witlet_ports::Result;
 
 use crate::context::Context;
-use crate::pod::files;
+use crate::pod::{files, volumes};
 use crate::pod::observe::inspect;
 
 /// Removes the log of one container instance, with its rotated parts.
@@ -36,12 +36,32 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey) -> Result
         runtime.stop_sandbox(&sandbox.id).await?;
         runtime.remove_sandbox(&sandbox.id).await?;
     }
-    let logs = context.node.pod_logs_dir.join(format!("{}_{}_{uid}", key.namespace, key.name));
-    if let Err(error) = fs::remove_dir_all(&logs)
+    remove_log_dir(&context.node.pod_logs_dir.join(format!("{}_{}_{uid}", key.namespace, key.name)));
+    remove_dir(context, uid)
+}
+
+/// Removes what is left of a pod of which only the directory is known: the agent was killed while it cleaned up.
+pub async fn remove_orphan(context: &Context, uid: &PodUid) -> Result<()> {
+    volumes::unmount_all(context, uid).await?;
+    context.ports.cgroups.remove(uid).await?;
+    let end = format!("_{uid}");
+    for entry in fs::read_dir(&context.node.pod_logs_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.ends_with(&end)) {
+            remove_log_dir(&entry.path());
+        }
+    }
+    remove_dir(context, uid)
+}
+
+fn remove_log_dir(logs: &Path) {
+    if let Err(error) = fs::remove_dir_all(logs)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         warn!(%error, path = %logs.display(), "cannot remove the pod's logs");
     }
+}
+
+fn remove_dir(context: &Context, uid: &PodUid) -> Result<()> {
     files::remove_pod_dir(&context.pod_dir(uid)).map_err(|error| {
         witlet_ports::Error::retry(format!("cannot remove the directory of pod {uid}: {error}")).with_source(error)
     })

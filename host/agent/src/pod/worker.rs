@@ -198,6 +198,10 @@ impl Worker {
     /// Carries out actions until one fails. A change of mind (deletion, a shorter grace) is passed on to the running one.
     async fn carry_out(&mut self, want: &mut DesiredPod, state: &mut State, plan: Plan) {
         for action in plan.actions {
+            // The change may have come together with the end of the last action.
+            if self.desired.has_changed().is_ok_and(|is| is) && must_yield(&self.context, &self.desired.borrow(), state) {
+                break;
+            }
             let kind = action_name(&action);
             let ending = CancellationToken::new();
             let outcome = {
@@ -227,7 +231,8 @@ impl Worker {
                 state.mount_failures = if failed { state.mount_failures.saturating_add(1) } else { 0 };
             }
             self.take_in(state, outcome);
-            if failed && (action.is_required() || ending.is_cancelled()) {
+            // Nothing more is begun for a pod that is to end, even if this action was too far to give way.
+            if ending.is_cancelled() || (failed && action.is_required()) {
                 break;
             }
         }
