@@ -88,27 +88,15 @@ impl State {
     }
 
     fn tell(&mut self) {
-        let set = |pods: &BTreeMap<PodUid, Pod>| PodSet {
-            pods: Arc::new(pods.iter().map(|(uid, pod)| (uid.clone(), Arc::new(pod.clone()))).collect()),
-            synced: true,
-        };
         if let Some(out) = &self.api.files_out {
-            out.send_replace(set(&self.api.files));
+            send(out, &self.api.files);
         }
         if self.is_down(Port::Api) {
             self.after(200, Self::tell);
             return;
         }
         if let Some(out) = &self.api.api_out {
-            // A watch brings the same objects again as they were.
-            let before = out.borrow().clone();
-            let mut next = set(&self.api.pods);
-            for (uid, pod) in Arc::make_mut(&mut next.pods) {
-                if let Some(old) = before.pods.get(uid).filter(|old| **old == *pod) {
-                    *pod = old.clone();
-                }
-            }
-            out.send_replace(next);
+            send(out, &self.api.pods);
         }
         if self.api.api_out.is_some() {
             let ending: Vec<PodUid> = self.api.created.keys().filter(|uid| self.api.is_to_end(uid)).cloned().collect();
@@ -200,6 +188,19 @@ impl State {
         self.api.pods.insert(uid, pod);
         self.announce();
         Ok(())
+    }
+}
+
+/// Objects that did not change stay the same ones.
+fn send(out: &watch::Sender<PodSet>, pods: &BTreeMap<PodUid, Pod>) {
+    let before = out.borrow().clone();
+    let same = |uid: &PodUid, pod: &Pod| before.pods.get(uid).filter(|old| ***old == *pod).cloned();
+    let next: BTreeMap<PodUid, Arc<Pod>> = pods
+        .iter()
+        .map(|(uid, pod)| (uid.clone(), same(uid, pod).unwrap_or_else(|| Arc::new(pod.clone()))))
+        .collect();
+    if !before.synced || *before.pods != next {
+        out.send_replace(PodSet { pods: Arc::new(next), synced: true });
     }
 }
 
