@@ -22,7 +22,9 @@ use witlet_core::plan::{Note, StartError};
 use witlet_core::runtime::{Image, RegistryAuth, SandboxConfig};
 use witlet_ports::runtime::Runtime;
 
-use crate::context::Context;
+use crate::context::{Context, later};
+
+const SHOW_BACKOFF_AFTER: Duration = Duration::from_secs(1);
 
 /// An image on the node.
 pub struct Ensured {
@@ -164,13 +166,13 @@ impl Images {
         Some((until, backoff.causes.get(owner).cloned().unwrap_or_default()))
     }
 
-    /// Returns when the next pull is due.
+    /// Returns when to look again: soon, so that the pod is seen to wait (`ImagePullBackOff`) and not to fail all the time.
     fn failed(&self, owner: &(PodUid, String), cause: String) -> Option<Timestamp> {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         let now = crate::clock::now();
         backoff.table.failed(&owner.0, &owner.1, now);
         backoff.causes.insert(owner.clone(), cause);
-        backoff.table.blocked(&owner.0, &owner.1, now)
+        Some(later(now, SHOW_BACKOFF_AFTER))
     }
 
     /// The pod is gone.

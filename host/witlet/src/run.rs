@@ -42,9 +42,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     tokio::spawn(signals(shutdown.clone()));
     let sections = &config.sections;
 
-    machine::prepare(sections)?;
-    let (node_options, settings) = machine::describe(sections)?;
-    let node_name = settings.node_name.clone();
+    // What the configuration names is looked at before anything is made or changed.
     let cri = witlet_cri::connect(witlet_cri::Config {
         endpoint: sections.runtime.endpoint.clone(),
         image_endpoint: sections.runtime.image_endpoint.clone(),
@@ -52,6 +50,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     })
     .await?;
     let runtime: Arc<dyn Runtime> = Arc::new(cri);
+    if let Some(api) = &sections.api {
+        witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, "")).await.map_err(|e| Failure::Start(Box::new(e)))?;
+    }
+    machine::prepare(sections)?;
+    let (node_options, settings) = machine::describe(sections)?;
+    let node_name = settings.node_name.clone();
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
 
     // The standalone API outlives the agent's tasks, which write their last words to it.

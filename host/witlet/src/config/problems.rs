@@ -25,7 +25,9 @@ impl Problems {
         self.0.push(Problem { file: file.to_owned(), line, message: message.into() });
     }
 
-    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn into_result<T>(mut self, value: T) -> Result<T, Self> {
+        // Stable: what has no line comes first, the rest in the order of the files.
+        self.0.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 
@@ -36,13 +38,20 @@ impl Problems {
             let Err(error) = toml::from_str::<T>(&rest) else { break };
             let span = error.span().unwrap_or(0..0);
             let line = error.span().map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
-            self.add(file, line, error.message().replace('\n', " "));
+            let key = line.and_then(|n| key_of(text, n)).map(|key| format!("{key}: ")).unwrap_or_default();
+            self.add(file, line, key + &error.message().replace('\n', " "));
             if !blank(&mut rest, &span) {
                 break;
             }
         }
         toml::from_str(&rest).unwrap_or_default()
     }
+}
+
+/// The key that the line sets, if it sets one.
+fn key_of(text: &str, line: usize) -> Option<&str> {
+    let (key, _) = text.lines().nth(line - 1)?.split_once('=')?;
+    Some(key.trim())
 }
 
 /// Overwrites the lines of a span with spaces, so that offsets stay. False if there was nothing left to overwrite.
