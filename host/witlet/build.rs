@@ -15,9 +15,18 @@ fn main() {
     let mut table = String::from("pub(crate) static BUILTIN: &[(&str, &[u8])] = &[\n");
     for path in components(&dir) {
         println!("cargo:rerun-if-changed={}", path.display());
-        let name = path.file_stem().and_then(|n| n.to_str()).expect("plugins have ASCII names").to_owned();
+        let name = path
+            .file_stem()
+            .and_then(|n| n.to_str())
+            .expect("plugins have ASCII names")
+            .to_owned();
         let path = path.canonicalize().expect("it was just listed");
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string()).expect("a String takes it");
+        writeln!(
+            table,
+            "    ({name:?}, include_bytes!({:?})),",
+            path.display().to_string()
+        )
+        .expect("a String takes it");
     }
     table.push_str("];\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
@@ -26,7 +35,10 @@ fn main() {
 
 fn components(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else {
-        println!("cargo:warning=no default plugins in {}: run `cargo xtask plugins` first", dir.display());
+        println!(
+            "cargo:warning=no default plugins in {}: run `cargo xtask plugins` first",
+            dir.display()
+        );
         return Vec::new();
     };
     let mut found: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();

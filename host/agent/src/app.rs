@@ -78,7 +78,12 @@ impl Agent {
         let status = StatusWriter::new(ports.pods.clone(), sources.api.clone(), metrics.clone());
         let context = Arc::new(Context {
             images: Images::new(ports.runtime.clone(), config.parallel_pulls),
-            probes: ProbeRunner::new(ports.probes.clone(), ports.events.clone(), nudges.clone(), metrics.clone()),
+            probes: ProbeRunner::new(
+                ports.probes.clone(),
+                ports.events.clone(),
+                nudges.clone(),
+                metrics.clone(),
+            ),
             status: status.clone(),
             node: config.node,
             admission: config.admission,
@@ -111,7 +116,12 @@ impl Agent {
         };
         tasks.spawn(pleg.run(shutdown.clone()));
 
-        let node = NodeLoop::new(context.clone(), config.node_options, runtime_health.clone(), pleg_health);
+        let node = NodeLoop::new(
+            context.clone(),
+            config.node_options,
+            runtime_health.clone(),
+            pleg_health,
+        );
         tasks.spawn(node.run(shutdown.clone()));
         tasks.spawn(status.run(shutdown.clone()));
         let mirrors = Mirrors {
@@ -126,23 +136,40 @@ impl Agent {
         let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
             Arc::new(move || [metrics.families(), metrics::process(), more()].concat());
         for sink in &ports.log_sinks {
-            tasks.spawn(sinks::logs(sink.clone(), context.node.pod_logs_dir.clone(), shutdown.clone()));
+            tasks.spawn(sinks::logs(
+                sink.clone(),
+                context.node.pod_logs_dir.clone(),
+                shutdown.clone(),
+            ));
         }
         for sink in &ports.metric_sinks {
-            tasks.spawn(sinks::metrics(sink.clone(), families.clone(), config.metrics_push, shutdown.clone()));
+            tasks.spawn(sinks::metrics(
+                sink.clone(),
+                families.clone(),
+                config.metrics_push,
+                shutdown.clone(),
+            ));
         }
         let health = match config.health {
             Some(address) => Some(serve_health(&mut tasks, address, runtime_health, families, &shutdown).await?),
             None => None,
         };
-        Ok(Self { context, tasks, shutdown, health })
+        Ok(Self {
+            context,
+            tasks,
+            shutdown,
+            health,
+        })
     }
 
     /// Until the node is Ready in the API.
     pub async fn ready(&self) {
         loop {
             let node = self.context.ports.nodes.current();
-            let conditions = node.iter().flat_map(|n| n.status.iter()).flat_map(|s| s.conditions.iter().flatten());
+            let conditions = node
+                .iter()
+                .flat_map(|n| n.status.iter())
+                .flat_map(|s| s.conditions.iter().flatten());
             if conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True") {
                 return;
             }
@@ -173,8 +200,11 @@ fn serve_cni(
     sources: &Sources,
     shutdown: &CancellationToken,
 ) -> Result<()> {
-    let server = cni::CniServer::bind(config)
-        .map_err(|e| Error::terminal(format!("network.socket: {e}; choose another path, or stop the agent that uses it")))?;
+    let server = cni::CniServer::bind(config).map_err(|e| {
+        Error::terminal(format!(
+            "network.socket: {e}; choose another path, or stop the agent that uses it"
+        ))
+    })?;
     let (api, files) = (sources.api.clone(), sources.files.clone());
     let find: cni::FindPod = Arc::new(move |uid, namespace, name| {
         let sets = [api.borrow().clone(), files.borrow().clone()];
@@ -183,8 +213,13 @@ fn serve_cni(
             !desired::is_mirror(pod) && key.namespace == namespace && key.name == name
         };
         // A runtime may not say the UID; the name is then as good.
-        let by_name = || sets.iter().find_map(|set| set.pods.values().find(|pod| is(pod)).cloned());
-        sets.iter().find_map(|set| set.pods.get(&uid.into()).cloned()).or_else(by_name)
+        let by_name = || {
+            sets.iter()
+                .find_map(|set| set.pods.values().find(|pod| is(pod)).cloned())
+        };
+        sets.iter()
+            .find_map(|set| set.pods.get(&uid.into()).cloned())
+            .or_else(by_name)
     });
     tasks.spawn(server.run(ports.network.clone(), find, shutdown.clone()));
     Ok(())
@@ -197,11 +232,18 @@ async fn serve_health(
     families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
     shutdown: &CancellationToken,
 ) -> Result<SocketAddr> {
-    let bound = http::bind(address).await.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let bound = http::bind(address)
+        .await
+        .and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (local, listener) = bound.map_err(|e| {
-        Error::terminal(format!("server.healthz: cannot listen on {address}: {e}; choose another address or \"off\""))
+        Error::terminal(format!(
+            "server.healthz: cannot listen on {address}: {e}; choose another address or \"off\""
+        ))
     })?;
-    let health = http::Health { problem: Box::new(move || runtime.problem()), families: Box::new(move || families()) };
+    let health = http::Health {
+        problem: Box::new(move || runtime.problem()),
+        families: Box::new(move || families()),
+    };
     tasks.spawn(http::serve(listener, Arc::new(health), shutdown.clone()));
     Ok(local)
 }

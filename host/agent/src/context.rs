@@ -96,7 +96,15 @@ impl Context {
     }
 
     pub fn event(&self, pod: &Pod, warning: bool, reason: &str, message: impl Into<String>) {
-        self.note(pod, Note { warning, reason: reason.into(), message: message.into(), field_path: None });
+        self.note(
+            pod,
+            Note {
+                warning,
+                reason: reason.into(),
+                message: message.into(),
+                field_path: None,
+            },
+        );
     }
 
     pub fn note(&self, pod: &Pod, note: Note) {
@@ -110,7 +118,10 @@ pub fn jittered(interval: Duration) -> Duration {
 }
 
 pub fn later(now: Timestamp, by: Duration) -> Timestamp {
-    jiff::SignedDuration::try_from(by).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+    jiff::SignedDuration::try_from(by)
+        .ok()
+        .and_then(|d| now.checked_add(d).ok())
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// How long until a moment; zero if it has passed.

@@ -40,7 +40,13 @@ pub struct Failure {
 
 impl Failure {
     fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { start: StartError { reason: reason.into(), message: message.into() }, retry_at: None }
+        Self {
+            start: StartError {
+                reason: reason.into(),
+                message: message.into(),
+            },
+            retry_at: None,
+        }
     }
 }
 
@@ -89,12 +95,27 @@ impl Images {
     ) -> Result<Ensured, Failure> {
         let note = |warning, reason: &str, message: String| {
             let field_path = Some(kind.field_path(&container.name));
-            context.note(pod, Note { warning, reason: reason.into(), message, field_path });
+            context.note(
+                pod,
+                Note {
+                    warning,
+                    reason: reason.into(),
+                    message,
+                    field_path,
+                },
+            );
         };
         let written = container.image.as_deref().unwrap_or_default();
         let name = image::normalise(written).map_err(|e| {
-            note(true, "InspectFailed", format!("Failed to apply default image tag {written:?}: {e}"));
-            Failure::new("InvalidImageName", format!("Failed to apply default image tag {written:?}: {e}"))
+            note(
+                true,
+                "InspectFailed",
+                format!("Failed to apply default image tag {written:?}: {e}"),
+            );
+            Failure::new(
+                "InvalidImageName",
+                format!("Failed to apply default image tag {written:?}: {e}"),
+            )
         })?;
         let policy = image::pull_policy(container);
         if policy != PullPolicy::Always {
@@ -103,9 +124,13 @@ impl Images {
                 Failure::new("ImageInspectError", format!("Failed to inspect image \"\": {e}"))
             })?;
             if let Some(image) = found {
-                let text = format!("Container image {written:?} already present on machine and can be accessed by the pod");
+                let text =
+                    format!("Container image {written:?} already present on machine and can be accessed by the pod");
                 note(false, "Pulled", text);
-                return Ok(Ensured { reference: image.id.clone(), image });
+                return Ok(Ensured {
+                    reference: image.id.clone(),
+                    image,
+                });
             }
             if policy == PullPolicy::Never {
                 let text = format!("Container image {written:?} is not present with pull policy of Never");
@@ -129,7 +154,10 @@ impl Images {
         if let Some((until, cause)) = self.blocked(&owner) {
             note(false, "BackOff", format!("Back-off pulling image {written:?}"));
             let message = format!("Back-off pulling image {written:?}: {cause}");
-            return Err(Failure { retry_at: Some(until), ..Failure::new("ImagePullBackOff", message) });
+            return Err(Failure {
+                retry_at: Some(until),
+                ..Failure::new("ImagePullBackOff", message)
+            });
         }
         let credentials = credentials(context, pod, name).await?;
         note(false, "Pulling", format!("Pulling image {written:?}"));
@@ -137,7 +165,10 @@ impl Images {
         let result = self.share(name, credentials, sandbox).await;
         let fail = |reason: &str, message: String| {
             let retry_at = self.failed(&owner, format!("{reason}: {message}"));
-            Failure { retry_at, ..Failure::new(reason, message) }
+            Failure {
+                retry_at,
+                ..Failure::new(reason, message)
+            }
         };
         let pulled = result.map_err(|message| {
             note(true, "Failed", format!("Failed to pull image {written:?}: {message}"));
@@ -146,7 +177,12 @@ impl Images {
         })?;
         let image = match self.runtime.image(&pulled.reference).await {
             Ok(Some(image)) => image,
-            Ok(None) => return Err(fail("ErrImagePull", format!("image {name} is gone right after it was pulled"))),
+            Ok(None) => {
+                return Err(fail(
+                    "ErrImagePull",
+                    format!("image {name} is gone right after it was pulled"),
+                ));
+            }
             Err(e) => return Err(fail("ImageInspectError", e.message)),
         };
         let (took, all) = (go_duration(pulled.took), go_duration(asked.elapsed()));
@@ -156,7 +192,10 @@ impl Images {
             image.size
         );
         note(false, "Pulled", text);
-        Ok(Ensured { reference: pulled.reference, image })
+        Ok(Ensured {
+            reference: pulled.reference,
+            image,
+        })
     }
 
     /// Until when the image may not be pulled for the pod, and why.
@@ -183,22 +222,39 @@ impl Images {
     }
 
     /// Joins a pull of the same image with the same credentials, or begins one. It goes on if the one who waits gives up.
-    async fn share(&self, name: &str, credentials: Vec<RegistryAuth>, sandbox: &SandboxConfig) -> Result<Pulled, String> {
-        let users = credentials.iter().map(|c| format!("{}@{}:{}", c.username, c.server_address, c.auth)).collect();
+    async fn share(
+        &self,
+        name: &str,
+        credentials: Vec<RegistryAuth>,
+        sandbox: &SandboxConfig,
+    ) -> Result<Pulled, String> {
+        let users = credentials
+            .iter()
+            .map(|c| format!("{}@{}:{}", c.username, c.server_address, c.auth))
+            .collect();
         let id = (name.to_owned(), users);
         let pull = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             under_way
                 .entry(id.clone())
                 .or_insert_with(|| {
-                    let job = pull(self.runtime.clone(), self.turn.clone(), name.to_owned(), credentials, sandbox.clone());
+                    let job = pull(
+                        self.runtime.clone(),
+                        self.turn.clone(),
+                        name.to_owned(),
+                        credentials,
+                        sandbox.clone(),
+                    );
                     let job = tokio::spawn(job).map(|joined| joined.unwrap_or_else(|e| Err(e.to_string())));
                     job.boxed().shared()
                 })
                 .clone()
         };
         let result = pull.await;
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
         result
     }
 }
@@ -213,12 +269,20 @@ async fn pull(
 ) -> Result<Pulled, String> {
     let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
     let started = Instant::now();
-    let candidates: Vec<Option<&RegistryAuth>> =
-        if credentials.is_empty() { vec![None] } else { credentials.iter().map(Some).collect() };
+    let candidates: Vec<Option<&RegistryAuth>> = if credentials.is_empty() {
+        vec![None]
+    } else {
+        credentials.iter().map(Some).collect()
+    };
     let mut errors = Vec::new();
     for auth in candidates {
         match runtime.pull_image(&name, auth, Some(&sandbox)).await {
-            Ok(reference) => return Ok(Pulled { reference, took: started.elapsed() }),
+            Ok(reference) => {
+                return Ok(Pulled {
+                    reference,
+                    took: started.elapsed(),
+                });
+            }
             Err(error) => errors.push(error.message),
         }
     }
@@ -236,7 +300,10 @@ async fn credentials(context: &Context, pod: &Pod, name: &str) -> Result<Vec<Reg
     for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
         match context.ports.objects.secret(&namespace, &reference.name).await {
             Ok(secret) => keyring.add_secret(&secret).map_err(|e| {
-                Failure::new("ErrImagePull", format!("image pull secret {}/{} is invalid: {e}", namespace, reference.name))
+                Failure::new(
+                    "ErrImagePull",
+                    format!("image pull secret {}/{} is invalid: {e}", namespace, reference.name),
+                )
             })?,
             Err(_) => missing.push(reference.name.clone()),
         }
@@ -272,7 +339,14 @@ mod tests {
 
     #[test]
     fn durations_read_like_gos() {
-        for (millis, text) in [(0, "0ms"), (532, "532ms"), (1000, "1s"), (1234, "1.234s"), (62_500, "1m2.5s"), (3_600_000, "1h0m0s")] {
+        for (millis, text) in [
+            (0, "0ms"),
+            (532, "532ms"),
+            (1000, "1s"),
+            (1234, "1.234s"),
+            (62_500, "1m2.5s"),
+            (3_600_000, "1h0m0s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(millis)), text);
         }
     }

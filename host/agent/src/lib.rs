@@ -15,8 +15,8 @@
 //! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
 
 pub mod app;
-pub mod cni;
 pub mod clock;
+pub mod cni;
 pub mod context;
 pub mod http;
 pub mod images;

@@ -22,7 +22,12 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn action(&self, kind: &'static str, ok: bool) {
-        *self.actions.lock().unwrap_or_else(PoisonError::into_inner).entry((kind, ok)).or_default() += 1;
+        *self
+            .actions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry((kind, ok))
+            .or_default() += 1;
     }
 
     pub fn probe(&self, kind: Kind, result: &witlet_ports::Result<Outcome>) {
@@ -31,7 +36,12 @@ impl Metrics {
             Ok(Verdict::Fail) => "failed",
             Ok(Verdict::Unknown) | Err(_) => "unknown",
         };
-        *self.probes.lock().unwrap_or_else(PoisonError::into_inner).entry((kind.title(), result)).or_default() += 1;
+        *self
+            .probes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry((kind.title(), result))
+            .or_default() += 1;
     }
 
     pub fn status_write(&self, ok: bool) {
@@ -48,16 +58,38 @@ impl Metrics {
 
     pub fn families(&self) -> Vec<Family> {
         let actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let actions = actions.into_iter().map(|((kind, ok), n)| (vec![("kind", kind), ("outcome", outcome(ok))], n));
+        let actions = actions
+            .into_iter()
+            .map(|((kind, ok), n)| (vec![("kind", kind), ("outcome", outcome(ok))], n));
         let writes = [false, true].map(|ok| {
-            (vec![("outcome", outcome(ok))], self.status_writes[usize::from(ok)].load(Ordering::Relaxed))
+            (
+                vec![("outcome", outcome(ok))],
+                self.status_writes[usize::from(ok)].load(Ordering::Relaxed),
+            )
         });
         let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let probes = probes.into_iter().map(|((kind, result), n)| (vec![("probe_type", kind), ("result", result)], n));
+        let probes = probes
+            .into_iter()
+            .map(|((kind, result), n)| (vec![("probe_type", kind), ("result", result)], n));
         vec![
-            family("witlet_probes_total", "Probes made, by what came of them.", MetricKind::Counter, probes),
-            family("witlet_pod_actions_total", "Actions that pod workers carried out.", MetricKind::Counter, actions),
-            family("witlet_status_writes_total", "Pod statuses written to the API.", MetricKind::Counter, writes),
+            family(
+                "witlet_probes_total",
+                "Probes made, by what came of them.",
+                MetricKind::Counter,
+                probes,
+            ),
+            family(
+                "witlet_pod_actions_total",
+                "Actions that pod workers carried out.",
+                MetricKind::Counter,
+                actions,
+            ),
+            family(
+                "witlet_status_writes_total",
+                "Pod statuses written to the API.",
+                MetricKind::Counter,
+                writes,
+            ),
             family(
                 "witlet_pod_workers",
                 "Pods that the agent works on.",
@@ -89,7 +121,12 @@ fn family<'a>(
         labels: labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
         value: value as f64,
     };
-    Family { name: name.into(), help: help.into(), kind, samples: values.into_iter().map(sample).collect() }
+    Family {
+        name: name.into(),
+        help: help.into(),
+        kind,
+        samples: values.into_iter().map(sample).collect(),
+    }
 }
 
 /// What the kernel counts CPU time in, for every program.
@@ -98,22 +135,47 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// The process's CPU time and memory, as every Prometheus client library names them.
 pub fn process() -> Vec<Family> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let resident = status.lines().find_map(|l| {
+        l.strip_prefix("VmRSS:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse::<u64>()
+            .ok()
+    });
     let bytes = (resident.unwrap_or(0) * 1024) as f64;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The command's name stands in parentheses and may hold spaces; user and system ticks are the 12th and 13th after it.
     let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    let ticks: u64 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|n| n.parse::<u64>().ok())
+        .sum();
     let gauge = |name: &str, help: &str, kind, value| Family {
         name: name.into(),
         help: help.into(),
         kind,
-        samples: vec![Sample { name: name.into(), labels: Vec::new(), value }],
+        samples: vec![Sample {
+            name: name.into(),
+            labels: Vec::new(),
+            value,
+        }],
     };
     let seconds = ticks as f64 / TICKS_PER_SECOND;
     vec![
-        gauge("process_cpu_seconds_total", "User and system CPU time spent, in seconds.", MetricKind::Counter, seconds),
-        gauge("process_resident_memory_bytes", "Resident memory, in bytes.", MetricKind::Gauge, bytes),
+        gauge(
+            "process_cpu_seconds_total",
+            "User and system CPU time spent, in seconds.",
+            MetricKind::Counter,
+            seconds,
+        ),
+        gauge(
+            "process_resident_memory_bytes",
+            "Resident memory, in bytes.",
+            MetricKind::Gauge,
+            bytes,
+        ),
     ]
 }
 
@@ -129,7 +191,12 @@ pub fn text(families: &[Family]) -> String {
             MetricKind::Unknown => "untyped",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "# HELP {} {}", family.name, family.help.replace('\\', "\\\\").replace('\n', "\\n"));
+        let _ = writeln!(
+            out,
+            "# HELP {} {}",
+            family.name,
+            family.help.replace('\\', "\\\\").replace('\n', "\\n")
+        );
         let _ = writeln!(out, "# TYPE {} {kind}", family.name);
         for sample in &family.samples {
             out.push_str(&sample.name);
@@ -159,7 +226,10 @@ mod tests {
         metrics.action("Create\"Sandbox\n", true);
         let text = text(&metrics.families());
         assert!(text.contains("# TYPE witlet_pod_actions_total counter\n"));
-        assert!(text.contains(r#"witlet_pod_actions_total{kind="Create\"Sandbox\n",outcome="ok"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"witlet_pod_actions_total{kind="Create\"Sandbox\n",outcome="ok"} 1"#),
+            "{text}"
+        );
         assert!(text.contains("witlet_pod_workers 0\n"));
     }
 

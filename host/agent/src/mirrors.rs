@@ -59,7 +59,7 @@ impl Mirrors {
                 continue;
             }
             debug!(pod = %key(mirror), "deleting a mirror pod that mirrors nothing");
-            settled &= told(self.pods.delete(&key(mirror), &uid(mirror), 0).await, "delete", mirror);
+            settled &= told(&self.pods.delete(&key(mirror), &uid(mirror), 0).await, "delete", mirror);
         }
         let Some(node) = self.nodes.current() else { return false };
         for pod in files.pods.values() {
@@ -74,7 +74,7 @@ impl Mirrors {
             match self.pods.create_mirror(&mirror).await {
                 // It is there already, or an old one is still on its way out: the watch will tell.
                 Err(e) if e.class == Class::Conflict => settled = false,
-                result => settled &= told(result, "create", pod),
+                result => settled &= told(&result, "create", pod),
             }
         }
         settled
@@ -87,8 +87,8 @@ fn mirrors(mirror: &Pod, pod: &Pod) -> bool {
         && annotation(mirror, ANNOTATION_CONFIG_MIRROR) == annotation(pod, ANNOTATION_CONFIG_HASH)
 }
 
-fn told(result: witlet_ports::Result<()>, what: &str, pod: &Pod) -> bool {
-    if let Err(error) = &result {
+fn told(result: &witlet_ports::Result<()>, what: &str, pod: &Pod) -> bool {
+    if let Err(error) = result {
         warn!(%error, pod = %key(pod), "cannot {what} the mirror pod");
     }
     result.is_ok()

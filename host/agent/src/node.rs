@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
-    MachineFacts, NodeConfig, NodeState, RuntimeCondition, RuntimeHandler, RuntimeHealth as State, build_node, build_status,
-    transitions,
+    MachineFacts, NodeConfig, NodeState, RuntimeCondition, RuntimeHandler, RuntimeHealth as State, build_node,
+    build_status, transitions,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::runtime::{Runtime, Status};
@@ -61,7 +61,12 @@ pub struct RuntimeWatch {
 
 impl RuntimeWatch {
     pub fn new(runtime: Arc<dyn Runtime>, rules: watch::Sender<Arc<Rules>>, interval: Duration) -> Self {
-        Self { runtime, rules, health: Arc::default(), interval }
+        Self {
+            runtime,
+            rules,
+            health: Arc::default(),
+            interval,
+        }
     }
 
     pub fn health(&self) -> Arc<RuntimeHealth> {
@@ -74,7 +79,11 @@ impl RuntimeWatch {
             self.check().await;
             // While the network is down pods wait for it: look more often.
             let waiting = self.rules.borrow().network_error.is_some();
-            let pause = if waiting { self.interval.min(Duration::from_millis(500)) } else { self.interval };
+            let pause = if waiting {
+                self.interval.min(Duration::from_millis(500))
+            } else {
+                self.interval
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -105,7 +114,10 @@ impl RuntimeWatch {
             let before = state.errors(None, crate::clock::now());
             state.observe(&conditions, crate::clock::now());
             *last = Some(status);
-            (before != state.errors(None, crate::clock::now()), state.network_error().map(str::to_owned))
+            (
+                before != state.errors(None, crate::clock::now()),
+                state.network_error().map(str::to_owned),
+            )
         });
         if changed {
             self.health.changed.notify_one();
@@ -140,7 +152,12 @@ impl NodeLoop {
         runtime: Arc<RuntimeHealth>,
         pleg: Arc<pleg::Health>,
     ) -> Self {
-        Self { context, options, runtime, pleg }
+        Self {
+            context,
+            options,
+            runtime,
+            pleg,
+        }
     }
 
     /// Runs until shutdown; the node's status and lease then stay as they are.
@@ -160,7 +177,13 @@ impl NodeLoop {
         loop {
             let state = self.state().await;
             let previous = self.context.ports.nodes.current();
-            let node = build_node(&self.options.facts, &self.options.config, &state, previous.as_deref(), crate::clock::now());
+            let node = build_node(
+                &self.options.facts,
+                &self.options.config,
+                &state,
+                previous.as_deref(),
+                crate::clock::now(),
+            );
             match self.context.ports.nodes.register(&node).await {
                 Ok(()) => {
                     info!(node = self.options.config.name, "node registered");
@@ -197,7 +220,13 @@ impl NodeLoop {
     async fn report_once(&self, node: &Node, written: &mut Option<(NodeStatus, tokio::time::Instant)>) {
         let state = self.state().await;
         let previous = node.status.as_ref();
-        let status = build_status(&self.options.facts, &self.options.config, &state, previous, crate::clock::now());
+        let status = build_status(
+            &self.options.facts,
+            &self.options.config,
+            &state,
+            previous,
+            crate::clock::now(),
+        );
         let due = written
             .as_ref()
             .is_none_or(|(last, at)| at.elapsed() >= REPORT || without_heartbeat(last) != without_heartbeat(&status));
@@ -208,7 +237,10 @@ impl NodeLoop {
         match self.context.ports.nodes.patch_status(&status).await {
             Ok(()) => {
                 for transition in transitions(&self.options.config.name, previous, &status) {
-                    self.context.ports.events.node(false, &transition.reason, &transition.message);
+                    self.context
+                        .ports
+                        .events
+                        .node(false, transition.reason, &transition.message);
                 }
                 *written = Some((status, tokio::time::Instant::now()));
             }
@@ -259,7 +291,11 @@ impl NodeLoop {
 }
 
 fn is_ready(status: &NodeStatus) -> bool {
-    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// What must be equal for a status to need no write.

@@ -70,7 +70,8 @@ impl Nudges {
 
     /// False if the id is not known.
     fn event_of(&self, id: &str) -> bool {
-        self.with(|o| o.ids.get(id).and_then(|uid| o.workers.get(uid)).map(|n| n.event())).is_some()
+        self.with(|o| o.ids.get(id).and_then(|uid| o.workers.get(uid)).map(|n| n.event()))
+            .is_some()
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Owners) -> T) -> T {
@@ -100,7 +101,9 @@ pub struct Health {
 
 impl Health {
     pub fn last_list(&self) -> Option<Timestamp> {
-        Timestamp::from_millisecond(self.last.load(Ordering::Relaxed)).ok().filter(|t| t.as_millisecond() > 0)
+        Timestamp::from_millisecond(self.last.load(Ordering::Relaxed))
+            .ok()
+            .filter(|t| t.as_millisecond() > 0)
     }
 }
 
@@ -158,7 +161,10 @@ impl Pleg {
                 Hints::Open(stream)
             }
             Err(error) if error.class == Class::Unimplemented => {
-                info!("the runtime has no event stream; its pods are listed every {:?}", self.intervals.relist);
+                info!(
+                    "the runtime has no event stream; its pods are listed every {:?}",
+                    self.intervals.relist
+                );
                 Hints::None
             }
             Err(error) => {
@@ -179,21 +185,29 @@ impl Pleg {
 
     async fn relist(&self) -> Result<()> {
         let at = crate::clock::now();
-        let (sandboxes, containers) =
-            futures::try_join!(self.runtime.sandboxes(None), self.runtime.containers(None))?;
+        let (sandboxes, containers) = futures::try_join!(self.runtime.sandboxes(None), self.runtime.containers(None))?;
         let mut now: BTreeMap<PodUid, Listed> = BTreeMap::new();
         for s in sandboxes {
             let alive = s.state == SandboxState::Ready;
-            let listed = now.entry(s.uid).or_insert_with(|| Listed { key: s.pod, parts: BTreeMap::new(), alive: false });
+            let listed = now.entry(s.uid).or_insert_with(|| Listed {
+                key: s.pod,
+                parts: BTreeMap::new(),
+                alive: false,
+            });
             listed.alive |= alive;
             listed.parts.insert(s.id, alive.into());
         }
         for c in containers {
             // A container without its sandbox: its pod's name is not known, and not needed.
-            let key = || PodKey { namespace: label(&c.labels, "namespace"), name: label(&c.labels, "name") };
-            let listed = now
-                .entry(c.uid.clone())
-                .or_insert_with(|| Listed { key: key(), parts: BTreeMap::new(), alive: false });
+            let key = || PodKey {
+                namespace: label(&c.labels, "namespace"),
+                name: label(&c.labels, "name"),
+            };
+            let listed = now.entry(c.uid.clone()).or_insert_with(|| Listed {
+                key: key(),
+                parts: BTreeMap::new(),
+                alive: false,
+            });
             listed.alive |= c.state == ContainerState::Running;
             listed.parts.insert(c.id, c.state as u8 + 2);
         }
@@ -223,7 +237,10 @@ impl Pleg {
 }
 
 fn label(labels: &BTreeMap<String, String>, part: &str) -> String {
-    labels.get(&format!("io.kubernetes.pod.{part}")).cloned().unwrap_or_default()
+    labels
+        .get(&format!("io.kubernetes.pod.{part}"))
+        .cloned()
+        .unwrap_or_default()
 }
 
 enum Hints {

@@ -56,7 +56,14 @@ struct View {
 
 impl ProbeRunner {
     pub fn new(port: Arc<dyn Probes>, events: Arc<dyn Events>, nudges: Arc<Nudges>, metrics: Arc<Metrics>) -> Self {
-        Self { port, events, nudges, metrics, pods: Arc::default(), started: crate::clock::now() }
+        Self {
+            port,
+            events,
+            nudges,
+            metrics,
+            pods: Arc::default(),
+            started: crate::clock::now(),
+        }
     }
 
     /// Starts a task for each probe of the pod. No effect on those that run.
@@ -66,7 +73,11 @@ impl ProbeRunner {
         if pods.contains_key(&uid(pod)) {
             return;
         }
-        let view = watch::channel(View { pod: pod.clone(), ..View::default() }).0;
+        let view = watch::channel(View {
+            pod: pod.clone(),
+            ..View::default()
+        })
+        .0;
         let mut tasks = Vec::new();
         for (kind, container) in containers(spec) {
             if !matches!(kind, ContainerKind::Regular | ContainerKind::Sidecar) {
@@ -80,12 +91,26 @@ impl ProbeRunner {
             ];
             for (probe_kind, probe) in probes {
                 let Some(probe) = probe else { continue };
-                let task = Task::new(self.clone(), probe_kind, kind, container.clone(), probe, view.subscribe());
+                let task = Task::new(
+                    self.clone(),
+                    probe_kind,
+                    kind,
+                    container.clone(),
+                    probe,
+                    view.subscribe(),
+                );
                 tasks.push((probe_kind, kind, tokio::spawn(task.run()).abort_handle()));
             }
         }
         if !tasks.is_empty() {
-            pods.insert(uid(pod), PodProbes { view, results: BTreeMap::new(), tasks });
+            pods.insert(
+                uid(pod),
+                PodProbes {
+                    view,
+                    results: BTreeMap::new(),
+                    tasks,
+                },
+            );
         }
     }
 
@@ -120,7 +145,11 @@ impl ProbeRunner {
     /// Tells the probes what their pod is now.
     pub fn facts(&self, want: &DesiredPod, have: &ObservedPod, status: &PodStatus) {
         if let Some(pod) = self.lock().get(&want.uid()) {
-            let view = View { pod: want.pod.clone(), status: Some(Arc::new(status.clone())), have: Arc::new(have.clone()) };
+            let view = View {
+                pod: want.pod.clone(),
+                status: Some(Arc::new(status.clone())),
+                have: Arc::new(have.clone()),
+            };
             pod.view.send_replace(view);
         }
     }
@@ -131,7 +160,10 @@ impl ProbeRunner {
         let Some(pod) = pods.get_mut(uid) else { return };
         let results = pod.results.entry(container.to_owned()).or_default();
         if results.container_id != id {
-            *results = ProbeResults { container_id: id, ..ProbeResults::default() };
+            *results = ProbeResults {
+                container_id: id,
+                ..ProbeResults::default()
+            };
         }
         let slot = match kind {
             Kind::Startup => &mut results.startup,
@@ -176,7 +208,16 @@ impl Task {
         // Plain data always becomes JSON; were it not so, the plugin would refuse the empty text by name.
         let params = serde_json::to_string(probe).unwrap_or_default().into();
         let state = ProbeState::new(kind, &container.name, timing);
-        Self { runner, kind, container_kind, container, params, timing, state, view }
+        Self {
+            runner,
+            kind,
+            container_kind,
+            container,
+            params,
+            timing,
+            state,
+            view,
+        }
     }
 
     async fn run(mut self) {
@@ -220,7 +261,14 @@ impl Task {
         let view = self.view.borrow_and_update();
         let Some(status) = &view.status else { return false };
         let lists = [&status.container_statuses, &status.init_container_statuses];
-        let Some(own) = lists.into_iter().flatten().flatten().find(|s| s.name == self.container.name) else { return false };
+        let Some(own) = lists
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|s| s.name == self.container.name)
+        else {
+            return false;
+        };
         let running = own.state.as_ref().is_some_and(|s| s.running.is_some());
         let id = own.container_id.as_deref().and_then(|id| id.split_once("://"));
         let fresh = id.is_some_and(|(_, id)| id != self.state.container_id());
@@ -275,24 +323,49 @@ impl Task {
             match result {
                 Ok(outcome) if outcome.verdict == Verdict::Pass => return Outcome::Success,
                 Ok(outcome) if outcome.verdict == Verdict::Warn => {
-                    self.event(&view.pod, "ProbeWarning", format!("{title} probe warning: {}", outcome.message));
+                    self.event(
+                        &view.pod,
+                        "ProbeWarning",
+                        format!("{title} probe warning: {}", outcome.message),
+                    );
                     return Outcome::Success;
                 }
                 Ok(outcome) if outcome.verdict == Verdict::Fail => {
-                    debug!(container = self.container.name, kind = title, message = outcome.message, "probe failed");
-                    self.event(&view.pod, "Unhealthy", format!("{title} probe failed: {}", outcome.message));
+                    debug!(
+                        container = self.container.name,
+                        kind = title,
+                        message = outcome.message,
+                        "probe failed"
+                    );
+                    self.event(
+                        &view.pod,
+                        "Unhealthy",
+                        format!("{title} probe failed: {}", outcome.message),
+                    );
                     return Outcome::Failure;
                 }
                 Ok(outcome) => fault = outcome.message,
                 Err(error) => fault = error.message,
             }
         }
-        self.event(&view.pod, "Unhealthy", format!("{title} probe errored and resulted in unknown state: {fault}"));
+        self.event(
+            &view.pod,
+            "Unhealthy",
+            format!("{title} probe errored and resulted in unknown state: {fault}"),
+        );
         Outcome::Fault
     }
 
     fn event(&self, pod: &Pod, reason: &str, message: String) {
         let field_path = Some(self.container_kind.field_path(&self.container.name));
-        self.runner.events.pod(pod, Note { warning: true, reason: reason.into(), message, field_path });
+        self.runner.events.pod(
+            pod,
+            Note {
+                warning: true,
+                reason: reason.into(),
+                message,
+                field_path,
+            },
+        );
     }
 }

@@ -121,7 +121,10 @@ struct Tail {
 
 impl Tailer {
     fn new(dir: PathBuf) -> Self {
-        Self { dir, files: HashMap::new() }
+        Self {
+            dir,
+            files: HashMap::new(),
+        }
     }
 
     /// Finds new files and forgets removed ones. At the start, what is there already was logged before.
@@ -131,10 +134,19 @@ impl Tailer {
             if self.files.contains_key(&path) {
                 continue;
             }
-            let Some(template) = template(&self.dir, &path) else { continue };
+            let Some(template) = template(&self.dir, &path) else {
+                continue;
+            };
             let Ok(meta) = path.metadata() else { continue };
             let offset = if at_end { meta.len() } else { 0 };
-            let tail = Tail { path: path.clone(), template, inode: meta.ino(), offset, next: offset, partial: String::new() };
+            let tail = Tail {
+                path: path.clone(),
+                template,
+                inode: meta.ino(),
+                offset,
+                next: offset,
+                partial: String::new(),
+            };
             self.files.insert(path, tail);
         }
     }
@@ -196,7 +208,12 @@ impl Tail {
         }
         let line = std::mem::take(&mut self.partial) + content;
         let time = u64::try_from(time.as_nanosecond()).unwrap_or(0);
-        Some(LogEntry { time, stream, line, ..self.template.clone() })
+        Some(LogEntry {
+            time,
+            stream,
+            line,
+            ..self.template.clone()
+        })
     }
 }
 
@@ -251,13 +268,25 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         let log = dir.join("3.log");
         let at = "2026-01-01T00:00:00.5Z";
-        std::fs::write(&log, format!("{at} stdout P one \n{at} stdout F line\n{at} stderr F two\n{at} stdout F cut")).unwrap();
+        std::fs::write(
+            &log,
+            format!("{at} stdout P one \n{at} stdout F line\n{at} stderr F two\n{at} stdout F cut"),
+        )
+        .unwrap();
         let mut tailer = Tailer::new(root.path().to_owned());
         assert_eq!(lines(&mut tailer), ["one line", "two"]);
         let entry = &tailer.files[&log].template;
-        assert_eq!((&*entry.namespace, &*entry.pod, &*entry.pod_uid, entry.restart_count), ("ns", "pod", "uid", 3));
+        assert_eq!(
+            (&*entry.namespace, &*entry.pod, &*entry.pod_uid, entry.restart_count),
+            ("ns", "pod", "uid", 3)
+        );
 
-        File::options().append(true).open(&log).unwrap().write_all(b" off\n").unwrap();
+        File::options()
+            .append(true)
+            .open(&log)
+            .unwrap()
+            .write_all(b" off\n")
+            .unwrap();
         assert_eq!(lines(&mut tailer), ["cut off"]);
         std::fs::rename(&log, dir.join("3.log.20260101-000000")).unwrap();
         std::fs::write(&log, format!("{at} stdout F new\n")).unwrap();

@@ -75,7 +75,13 @@ pub struct StatusWriter {
 
 impl StatusWriter {
     pub fn new(pods: Arc<dyn Pods>, api: watch::Receiver<PodSet>, metrics: Arc<Metrics>) -> Self {
-        Self { table: Arc::default(), wake: Arc::default(), pods, api, metrics }
+        Self {
+            table: Arc::default(),
+            wake: Arc::default(),
+            pods,
+            api,
+            metrics,
+        }
     }
 
     /// Never waits. Pods that only the runtime knows have nobody to tell.
@@ -93,7 +99,13 @@ impl StatusWriter {
             None => 1,
         };
         let status = Arc::new(memory.status.clone());
-        let latest = Latest { key: want.key(), is_static: want.is_static(), status, ended, version };
+        let latest = Latest {
+            key: want.key(),
+            is_static: want.is_static(),
+            status,
+            ended,
+            version,
+        };
         table.latest.insert(want.uid(), latest);
         drop(table);
         self.wake.notify_one();
@@ -176,9 +188,15 @@ impl StatusWriter {
     }
 
     async fn write(&self, uid: &PodUid, latest: &Latest) -> Result<Written> {
-        let target = if latest.is_static { self.mirror(&latest.key, uid) } else { Some(uid.clone()) };
+        let target = if latest.is_static {
+            self.mirror(&latest.key, uid)
+        } else {
+            Some(uid.clone())
+        };
         let Some(target) = target else { return Ok(Written::Gone) };
-        let Some(live) = self.pods.get(&latest.key, &target).await? else { return Ok(Written::Gone) };
+        let Some(live) = self.pods.get(&latest.key, &target).await? else {
+            return Ok(Written::Gone);
+        };
         let before = live.status.clone().unwrap_or_default();
         if let Err(illegal) = check_transition(&live.spec.clone().unwrap_or_default(), &before, &latest.status) {
             // Whatever led to it, users must not see a container come back from the dead.
@@ -204,13 +222,23 @@ impl StatusWriter {
         let api = self.api.borrow().pods.clone();
         let mut table = self.lock();
         let differs = |uid: &PodUid, latest: &Latest| {
-            let seen = if latest.is_static { self.mirror(&latest.key, uid) } else { Some(uid.clone()) };
-            let Some(pod) = seen.and_then(|uid| api.get(&uid).cloned()) else { return false };
+            let seen = if latest.is_static {
+                self.mirror(&latest.key, uid)
+            } else {
+                Some(uid.clone())
+            };
+            let Some(pod) = seen.and_then(|uid| api.get(&uid).cloned()) else {
+                return false;
+            };
             let live = pod.status.clone().unwrap_or_default();
             !same(&live, &merge_for_write(&live, &latest.status, latest.ended))
         };
-        let stale: Vec<PodUid> =
-            table.latest.iter().filter(|(uid, latest)| differs(uid, latest)).map(|(uid, _)| uid.clone()).collect();
+        let stale: Vec<PodUid> = table
+            .latest
+            .iter()
+            .filter(|(uid, latest)| differs(uid, latest))
+            .map(|(uid, _)| uid.clone())
+            .collect();
         for uid in stale {
             table.written.remove(&uid);
         }
@@ -220,7 +248,10 @@ impl StatusWriter {
     fn mirror(&self, key: &PodKey, of: &PodUid) -> Option<PodUid> {
         let set = self.api.borrow();
         let mirrors = |p: &Pod| annotation(p, ANNOTATION_CONFIG_MIRROR) == Some(of.as_str());
-        set.pods.values().find(|p| mirrors(p) && witlet_core::desired::key(p) == *key).map(|p| uid(p))
+        set.pods
+            .values()
+            .find(|p| mirrors(p) && witlet_core::desired::key(p) == *key)
+            .map(|p| uid(p))
     }
 
     /// A pod is gone from its source and from the node.

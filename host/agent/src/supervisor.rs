@@ -21,9 +21,9 @@ use witlet_core::ids::{PodKey, PodUid};
 use witlet_ports::source::PodSet;
 
 use crate::context::Context;
-use crate::pleg::RuntimePods;
-use crate::pod::worker::{Nudge, Worker};
+use crate::pleg::{Listed, RuntimePods};
 use crate::pod::gc;
+use crate::pod::worker::{Nudge, Worker};
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub struct Supervisor {
     task_of: HashMap<Id, PodUid>,
     cleanups: JoinSet<(PodUid, bool)>,
     cleaning: BTreeSet<PodUid>,
+    /// Cleaned up, with what the runtime's list showed of them before: it may show that for a while.
+    cleaned: BTreeMap<PodUid, Listed>,
 }
 
 struct Entry {
@@ -65,6 +67,7 @@ impl Supervisor {
             task_of: HashMap::new(),
             cleanups: JoinSet::new(),
             cleaning: BTreeSet::new(),
+            cleaned: BTreeMap::new(),
         }
     }
 
@@ -90,6 +93,8 @@ impl Supervisor {
                     self.cleaning.remove(&uid);
                     if clean {
                         self.finished.remove(&uid);
+                    } else {
+                        self.cleaned.remove(&uid);
                     }
                 }
                 _ = housekeeping.tick() => self.housekeeping(),
@@ -159,7 +164,10 @@ impl Supervisor {
             return;
         }
 
-        let gone = self.workers.iter().filter(|(uid, e)| !wanted.contains_key(uid) && !e.desired.borrow().removed);
+        let gone = self
+            .workers
+            .iter()
+            .filter(|(uid, e)| !wanted.contains_key(uid) && !e.desired.borrow().removed);
         for (_, entry) in gone {
             entry.desired.send_modify(|d| d.removed = true);
         }
@@ -170,11 +178,13 @@ impl Supervisor {
             .map(|(uid, key)| (uid.clone(), key.clone()))
             .collect();
         for (uid, key) in gone {
-            self.clean_up(uid, key);
+            let seen = listed.get(&uid).cloned();
+            self.clean_up(uid, key, seen, true);
         }
+        self.cleaned.retain(|uid, seen| listed.get(uid) == Some(seen));
         for (uid, pod) in listed.iter() {
             let known = wanted.contains_key(uid) || self.workers.contains_key(uid) || self.finished.contains_key(uid);
-            if known || self.cleaning.contains(uid) {
+            if known || self.cleaning.contains(uid) || self.cleaned.contains_key(uid) {
                 continue;
             }
             if pod.alive {
@@ -182,7 +192,7 @@ impl Supervisor {
                 let orphan = Arc::new(orphan(uid, &pod.key));
                 self.spawn(DesiredPod::new(orphan.clone(), Source::Runtime), orphan, true);
             } else {
-                self.clean_up(uid.clone(), pod.key.clone());
+                self.clean_up(uid.clone(), pod.key.clone(), Some(pod.clone()), false);
             }
         }
     }
@@ -211,7 +221,8 @@ impl Supervisor {
         let others = active.iter().map(|p| &**p);
         let rejection = admission::admit(&desired.pod, others, &node, &self.context.admission).err()?;
         info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
-        self.context.event(&desired.pod, true, &rejection.reason, rejection.message.clone());
+        self.context
+            .event(&desired.pod, true, &rejection.reason, rejection.message.clone());
         Some(rejection)
     }
 
@@ -223,18 +234,29 @@ impl Supervisor {
         let worker = Worker::new(self.context.clone(), receiver, nudge, in_runtime);
         let id = self.tasks.spawn(worker.run()).id();
         self.task_of.insert(id, uid.clone());
-        self.workers.insert(uid, Entry { desired: sender, key, raw });
+        self.workers.insert(
+            uid,
+            Entry {
+                desired: sender,
+                key,
+                raw,
+            },
+        );
         self.context.metrics.workers(self.workers.len());
     }
 
-    /// Removes everything of a pod that is gone.
-    fn clean_up(&mut self, uid: PodUid, key: PodKey) {
+    /// Removes everything of a pod that is gone. `seen` is what the runtime's list shows of it; `released` if its worker gave
+    /// back what it held.
+    fn clean_up(&mut self, uid: PodUid, key: PodKey, seen: Option<Listed>, released: bool) {
         self.cleaning.insert(uid.clone());
+        if let Some(seen) = seen {
+            self.cleaned.insert(uid.clone(), seen);
+        }
         let context = self.context.clone();
         self.cleanups.spawn(async move {
             context.status.forget(&uid);
             context.images.forget(&uid);
-            let clean = match gc::remove_pod(&context, &uid, &key).await {
+            let clean = match gc::remove_pod(&context, &uid, &key, released).await {
                 Ok(()) => true,
                 Err(error) => {
                     warn!(%error, pod = %key, "cannot remove what the pod left, trying again");
@@ -253,12 +275,21 @@ impl Supervisor {
         if !self.sources.api.borrow().synced || !self.sources.files.borrow().synced {
             return;
         }
-        let Ok(entries) = std::fs::read_dir(self.context.node.root_dir.join("pods")) else { return };
+        let Ok(entries) = std::fs::read_dir(self.context.node.root_dir.join("pods")) else {
+            return;
+        };
         for entry in entries.flatten() {
-            let Some(uid) = entry.file_name().to_str().map(PodUid::from) else { continue };
-            let listed = self.runtime_pods.borrow().as_ref().is_some_and(|l| l.contains_key(&uid));
+            let Some(uid) = entry.file_name().to_str().map(PodUid::from) else {
+                continue;
+            };
+            let listed = self
+                .runtime_pods
+                .borrow()
+                .as_ref()
+                .is_some_and(|l| l.contains_key(&uid));
             let known = self.workers.contains_key(&uid) || self.finished.contains_key(&uid) || listed;
-            let wanted = self.sources.api.borrow().pods.contains_key(&uid) || self.sources.files.borrow().pods.contains_key(&uid);
+            let wanted = self.sources.api.borrow().pods.contains_key(&uid)
+                || self.sources.files.borrow().pods.contains_key(&uid);
             if known || wanted || !self.cleaning.insert(uid.clone()) {
                 continue;
             }
@@ -275,7 +306,10 @@ impl Supervisor {
 }
 
 fn ended(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Failed" | "Succeeded"))
+    matches!(
+        pod.status.as_ref().and_then(|s| s.phase.as_deref()),
+        Some("Failed" | "Succeeded")
+    )
 }
 
 /// The pod with the annotations that say where it came from and since when (the kubelet contract, pod 1.2 rule 11).
@@ -285,7 +319,10 @@ fn mark(pod: &Arc<Pod>, source: Source, before: Option<&Pod>) -> Arc<Pod> {
     let annotations = marked.metadata.annotations.get_or_insert_default();
     let source = if source == Source::Api { "api" } else { "file" };
     annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), source.into());
-    annotations.insert(ANNOTATION_CONFIG_SEEN.into(), seen.unwrap_or_else(|| format!("{:.9}", crate::clock::now())));
+    annotations.insert(
+        ANNOTATION_CONFIG_SEEN.into(),
+        seen.unwrap_or_else(|| format!("{:.9}", crate::clock::now())),
+    );
     Arc::new(marked)
 }
 
@@ -298,7 +335,10 @@ fn orphan(uid: &PodUid, key: &PodKey) -> Pod {
             uid: Some(uid.as_str().to_owned()),
             ..Default::default()
         },
-        spec: Some(PodSpec { termination_grace_period_seconds: Some(1), ..Default::default() }),
+        spec: Some(PodSpec {
+            termination_grace_period_seconds: Some(1),
+            ..Default::default()
+        }),
         status: None,
     }
 }

@@ -55,7 +55,13 @@ pub struct DesiredPod {
 
 impl DesiredPod {
     pub fn new(pod: Arc<Pod>, source: Source) -> Self {
-        Self { pod, source, removed: false, kill: None, rejected: None }
+        Self {
+            pod,
+            source,
+            removed: false,
+            kill: None,
+            rejected: None,
+        }
     }
 
     pub fn uid(&self) -> PodUid {
@@ -121,12 +127,22 @@ pub fn is_sidecar(container: &Container) -> bool {
 pub fn containers(spec: &PodSpec) -> impl Iterator<Item = (ContainerKind, std::borrow::Cow<'_, Container>)> {
     use std::borrow::Cow;
     let init = spec.init_containers.iter().flatten().map(|c| {
-        let kind = if is_sidecar(c) { ContainerKind::Sidecar } else { ContainerKind::Init };
+        let kind = if is_sidecar(c) {
+            ContainerKind::Sidecar
+        } else {
+            ContainerKind::Init
+        };
         (kind, Cow::Borrowed(c))
     });
-    let regular = spec.containers.iter().map(|c| (ContainerKind::Regular, Cow::Borrowed(c)));
-    let ephemeral =
-        spec.ephemeral_containers.iter().flatten().map(|c| (ContainerKind::Ephemeral, Cow::Owned(from_ephemeral(c))));
+    let regular = spec
+        .containers
+        .iter()
+        .map(|c| (ContainerKind::Regular, Cow::Borrowed(c)));
+    let ephemeral = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|c| (ContainerKind::Ephemeral, Cow::Owned(from_ephemeral(c))));
     init.chain(regular).chain(ephemeral)
 }
 

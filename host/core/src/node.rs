@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSwapStatus, NodeSystemInfo, Taint,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, NodeSwapStatus, NodeSystemInfo, Taint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -181,7 +181,12 @@ pub fn build_node(
 ) -> Node {
     let mut annotations = BTreeMap::from([(ANNOTATION_CONTROLLER_ATTACH.to_owned(), "true".to_owned())]);
     if config.external_cloud_provider {
-        let given: Vec<_> = config.node_ips.iter().filter(|ip| !ip.is_unspecified()).map(IpAddr::to_string).collect();
+        let given: Vec<_> = config
+            .node_ips
+            .iter()
+            .filter(|ip| !ip.is_unspecified())
+            .map(IpAddr::to_string)
+            .collect();
         if !given.is_empty() {
             annotations.insert(ANNOTATION_PROVIDED_NODE_IP.to_owned(), given.join(","));
         }
@@ -207,7 +212,13 @@ pub fn build_node(
             taints: (!taints.is_empty()).then_some(taints),
             ..NodeSpec::default()
         }),
-        status: Some(build_status(facts, config, state, previous.and_then(|n| n.status.as_ref()), now)),
+        status: Some(build_status(
+            facts,
+            config,
+            state,
+            previous.and_then(|n| n.status.as_ref()),
+            now,
+        )),
     }
 }
 
@@ -226,12 +237,16 @@ pub fn build_status(
     status.allocatable = Some(allocatable(&capacity, config));
     status.capacity = Some(to_api(&capacity));
     status.node_info = Some(node_info(facts, config, state));
-    status.daemon_endpoints =
-        Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(config.port) }) });
+    status.daemon_endpoints = Some(NodeDaemonEndpoints {
+        kubelet_endpoint: Some(DaemonEndpoint {
+            port: i32::from(config.port),
+        }),
+    });
     status.images = Some(images(&state.images, config.max_images));
     status.runtime_handlers = handlers(&state.handlers);
-    status.features =
-        state.supplemental_groups_policy.then_some(NodeFeatures { supplemental_groups_policy: Some(true) });
+    status.features = state.supplemental_groups_policy.then_some(NodeFeatures {
+        supplemental_groups_policy: Some(true),
+    });
     let missing = missing_capacities(status.capacity.as_ref());
     status.conditions = Some(conditions::build(state, &missing, previous, now));
     if let Some(volumes) = &state.volumes_in_use {
@@ -264,7 +279,10 @@ fn addresses(
 }
 
 pub(crate) fn address(kind: &str, address: &str) -> NodeAddress {
-    NodeAddress { address: address.to_owned(), type_: kind.to_owned() }
+    NodeAddress {
+        address: address.to_owned(),
+        type_: kind.to_owned(),
+    }
 }
 
 // === Resources ===
@@ -272,7 +290,10 @@ pub(crate) fn address(kind: &str, address: &str) -> NodeAddress {
 type Amounts = BTreeMap<String, Quantity>;
 
 fn to_api(amounts: &Amounts) -> BTreeMap<String, ApiQuantity> {
-    amounts.iter().map(|(name, amount)| (name.clone(), amount.to_api())).collect()
+    amounts
+        .iter()
+        .map(|(name, amount)| (name.clone(), amount.to_api()))
+        .collect()
 }
 
 fn bytes(bytes: u64) -> Quantity {
@@ -323,7 +344,10 @@ pub fn allocatable(capacity: &Amounts, config: &NodeConfig) -> BTreeMap<String, 
             _ => None,
         };
         if let Some(threshold) = threshold {
-            *amount = amount.minus(bytes(held_back(threshold, capacity.get(name).copied().unwrap_or_default())));
+            *amount = amount.minus(bytes(held_back(
+                threshold,
+                capacity.get(name).copied().unwrap_or_default(),
+            )));
         }
     }
     // Pages set aside are no memory for anybody else.
@@ -332,7 +356,9 @@ pub fn allocatable(capacity: &Amounts, config: &NodeConfig) -> BTreeMap<String, 
     if let Some(memory) = left.get_mut("memory") {
         *memory = memory.minus(huge);
     }
-    left.iter().map(|(name, amount)| (name.clone(), (*amount).max(Quantity::ZERO).to_api())).collect()
+    left.iter()
+        .map(|(name, amount)| (name.clone(), (*amount).max(Quantity::ZERO).to_api()))
+        .collect()
 }
 
 fn held_back(threshold: Threshold, capacity: Quantity) -> u64 {
@@ -367,7 +393,10 @@ pub fn check_reservations(facts: &MachineFacts, config: &NodeConfig) -> Result<(
 
 fn missing_capacities(capacity: Option<&BTreeMap<String, ApiQuantity>>) -> Vec<&'static str> {
     let has = |name: &str| capacity.is_some_and(|c| c.contains_key(name));
-    ["cpu", "memory", "pods", "ephemeral-storage"].into_iter().filter(|name| !has(name)).collect()
+    ["cpu", "memory", "pods", "ephemeral-storage"]
+        .into_iter()
+        .filter(|name| !has(name))
+        .collect()
 }
 
 // === The rest ===
@@ -387,8 +416,9 @@ fn node_info(facts: &MachineFacts, config: &NodeConfig, state: &NodeState) -> No
         machine_id: facts.machine_id.clone(),
         operating_system: "linux".into(),
         os_image: facts.os_image.clone(),
-        swap: (facts.swap_bytes > 0)
-            .then(|| NodeSwapStatus { capacity: Some(i64::try_from(facts.swap_bytes).unwrap_or(i64::MAX)) }),
+        swap: (facts.swap_bytes > 0).then(|| NodeSwapStatus {
+            capacity: Some(i64::try_from(facts.swap_bytes).unwrap_or(i64::MAX)),
+        }),
         system_uuid: facts.system_uuid.clone(),
     }
 }
@@ -401,7 +431,15 @@ fn images(images: &[Image], max: usize) -> Vec<ContainerImage> {
         .into_iter()
         .take(max)
         .map(|image| ContainerImage {
-            names: Some(image.repo_digests.iter().chain(&image.repo_tags).take(5).cloned().collect()),
+            names: Some(
+                image
+                    .repo_digests
+                    .iter()
+                    .chain(&image.repo_tags)
+                    .take(5)
+                    .cloned()
+                    .collect(),
+            ),
             size_bytes: Some(i64::try_from(image.size).unwrap_or(i64::MAX)),
         })
         .collect()
@@ -444,5 +482,9 @@ fn canonical_times(condition: &mut NodeCondition) {
 }
 
 pub fn is_ready(status: &NodeStatus) -> bool {
-    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }

@@ -121,10 +121,15 @@ impl ObservedPod {
     /// Puts both lists into the order that the other methods rely on.
     pub fn sort(&mut self) {
         self.sandboxes.sort_by(|a, b| {
-            (b.attempt, b.created_at).cmp(&(a.attempt, a.created_at)).then_with(|| a.id.cmp(&b.id))
+            (b.attempt, b.created_at)
+                .cmp(&(a.attempt, a.created_at))
+                .then_with(|| a.id.cmp(&b.id))
         });
         self.containers.sort_by(|a, b| {
-            b.created_at.cmp(&a.created_at).then(b.attempt.cmp(&a.attempt)).then_with(|| a.id.cmp(&b.id))
+            b.created_at
+                .cmp(&a.created_at)
+                .then(b.attempt.cmp(&a.attempt))
+                .then_with(|| a.id.cmp(&b.id))
         });
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -16,7 +15,7 @@ use kube::runtime::watcher::Event;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::info;
 use witlet_core::node::ANNOTATION_CONTROLLER_ATTACH;
 use witlet_ports::api::Nodes;
 use witlet_ports::{Class, Error, Result};
@@ -29,8 +28,6 @@ use crate::watching::watch;
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 const LEASE_TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(7);
 
 /// Lists of a node's status that merge. Addresses may repeat a type, so that they are sent as a whole.
 const MERGED: [Merged; 2] = [
@@ -121,28 +118,6 @@ impl NodeApi {
     /// The node object, whenever it changes.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Node>>> {
         self.0.current.subscribe()
-    }
-
-    /// Registers until it succeeds, with growing pauses (C1 rule 35). `build` makes the object anew for each try. False if
-    /// the token ended it.
-    pub async fn register_until_done(&self, build: impl Fn() -> Node + Send, shutdown: &CancellationToken) -> bool {
-        let mut pause = FIRST_PAUSE;
-        let mut told = false;
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return false,
-                () = tokio::time::sleep(pause) => {}
-            }
-            match self.register(&build()).await {
-                Ok(()) => return true,
-                Err(error) if !told => {
-                    warn!(%error, "the node cannot be registered yet");
-                    told = true;
-                }
-                Err(error) => debug!(%error, "the node still cannot be registered"),
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
     }
 
     fn api(&self) -> Api<Node> {

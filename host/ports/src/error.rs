@@ -44,7 +44,12 @@ impl fmt::Display for Error {
 
 impl Error {
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, reason: None, message: message.into(), source: None }
+        Self {
+            class,
+            reason: None,
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub fn retry(message: impl Into<String>) -> Self {

@@ -92,7 +92,12 @@ pub trait Runtime: Send + Sync + 'static {
     async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>>;
 
     /// `image` carries the resolved image and the name the user gave it.
-    async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig, sandbox: &SandboxConfig) -> Result<String>;
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: &ContainerConfig,
+        sandbox: &SandboxConfig,
+    ) -> Result<String>;
     async fn start_container(&self, id: &str) -> Result<()>;
     /// No error if there is none.
     async fn stop_container(&self, id: &str, timeout: Duration) -> Result<()>;
@@ -110,7 +115,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// None if the runtime does not have it.
     async fn image(&self, reference: &str) -> Result<Option<Image>>;
     /// The image's id or digest reference. The sandbox tells the runtime whose network namespace to use, where it cares.
-    async fn pull_image(&self, reference: &str, auth: Option<&RegistryAuth>, sandbox: Option<&SandboxConfig>) -> Result<String>;
+    async fn pull_image(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        sandbox: Option<&SandboxConfig>,
+    ) -> Result<String>;
     async fn remove_image(&self, reference: &str) -> Result<()>;
     async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>>;
 

@@ -38,7 +38,11 @@ impl Config {
                 Err(e) => problems.add(file, None, format!("cannot read it: {e}")),
             }
         }
-        let stanzas = merged.get("plugin").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let stanzas = merged
+            .get("plugin")
+            .and_then(toml::Value::as_table)
+            .cloned()
+            .unwrap_or_default();
         let sections: Sections = match merged.try_into() {
             Ok(sections) => sections,
             Err(e) => {
@@ -50,7 +54,11 @@ impl Config {
             problems.add(path, None, text);
         }
         let plugins = plugins(&sections, stanzas, path, &mut problems);
-        problems.into_result(Self { sections, plugins, files })
+        problems.into_result(Self {
+            sections,
+            plugins,
+            files,
+        })
     }
 }
 

@@ -23,7 +23,12 @@ pub(crate) fn write_cni_config(conf_dir: &Path, socket: &Path, state_dir: &Path)
 }
 
 /// Where the agent is reached, for scripts and tests.
-pub(crate) fn write_endpoints(state_dir: &Path, api: Option<String>, kubeconfig: &Path, healthz: Option<String>) -> io::Result<()> {
+pub(crate) fn write_endpoints(
+    state_dir: &Path,
+    api: Option<&str>,
+    kubeconfig: &Path,
+    healthz: Option<&str>,
+) -> io::Result<()> {
     let dir = state_dir.join("run");
     fs::create_dir_all(&dir)?;
     let endpoints = json!({ "api": api, "kubeconfig": kubeconfig, "healthz": healthz });

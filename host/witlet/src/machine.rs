@@ -22,12 +22,23 @@ const OOM_SCORE_ADJ: i32 = -999;
 /// Directories, mounts and kernel limits.
 pub(crate) fn prepare(sections: &Sections) -> Result<()> {
     let node = &sections.node;
-    let parts = [("pods", 0o750), ("plugins", 0o750), ("plugins_registry", 0o750), ("pod-resources", 0o750), ("checkpoints", 0o700)];
-    let mut dirs = vec![(node.root_dir.clone(), 0o750), (node.state_dir.clone(), 0o700), (node.pod_logs_dir.clone(), 0o750)];
+    let parts = [
+        ("pods", 0o750),
+        ("plugins", 0o750),
+        ("plugins_registry", 0o750),
+        ("pod-resources", 0o750),
+        ("checkpoints", 0o700),
+    ];
+    let mut dirs = vec![
+        (node.root_dir.clone(), 0o750),
+        (node.state_dir.clone(), 0o700),
+        (node.pod_logs_dir.clone(), 0o750),
+    ];
     dirs.push((node.container_logs_dir(), 0o755));
     dirs.extend(parts.map(|(name, mode)| (node.root_dir.join(name), mode)));
     for (dir, mode) in dirs {
-        make_dir(&dir, mode).map_err(|e| Error::terminal(format!("cannot make the directory {}: {e}", dir.display())))?;
+        make_dir(&dir, mode)
+            .map_err(|e| Error::terminal(format!("cannot make the directory {}: {e}", dir.display())))?;
     }
     if let Err(error) = host::make_root_shared(&node.root_dir) {
         tracing::warn!(%error, "node.root_dir is not a shared mount: mounts do not propagate between containers and the node");
@@ -49,7 +60,12 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
     let node = &sections.node;
     let facts = machine::facts(&machine::Places::default(), &node.root_dir)
         .map_err(|e| Error::terminal(format!("cannot read what this machine is: {e}")))?;
-    let hostname = node.name.clone().unwrap_or_else(|| facts.hostname.clone()).trim().to_lowercase();
+    let hostname = node
+        .name
+        .clone()
+        .unwrap_or_else(|| facts.hostname.clone())
+        .trim()
+        .to_lowercase();
     if hostname.is_empty() {
         return Err(Error::terminal("the machine has no host name: write node.name"));
     }
@@ -62,9 +78,17 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
         ..NodeConfig::default()
     };
     let addresses = node_addresses(&config, &facts, &[]).map_err(|e| Error::terminal(format!("node.address: {e}")))?;
-    let node_ips = addresses.iter().filter(|a| a.type_ == "InternalIP").filter_map(|a| a.address.parse().ok()).collect();
-    let resolv_conf = read_optional(&sections.dns.resolv_conf)
-        .map_err(|e| Error::terminal(format!("dns.resolv_conf: cannot read {}: {e}", sections.dns.resolv_conf.display())))?;
+    let node_ips = addresses
+        .iter()
+        .filter(|a| a.type_ == "InternalIP")
+        .filter_map(|a| a.address.parse().ok())
+        .collect();
+    let resolv_conf = read_optional(&sections.dns.resolv_conf).map_err(|e| {
+        Error::terminal(format!(
+            "dns.resolv_conf: cannot read {}: {e}",
+            sections.dns.resolv_conf.display()
+        ))
+    })?;
     let hierarchy = hierarchy()?;
     let left = allocatable(&machine_capacity(&facts, &config), &config);
     let settings = NodeSettings {
@@ -77,7 +101,10 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
         resolv_conf,
         node_hosts: read_optional(Path::new("/etc/hosts")).unwrap_or_default(),
         memory_bytes: facts.memory_bytes,
-        allocatable: left.iter().map(|(name, amount)| (name.clone(), Quantity::from_api(amount))).collect(),
+        allocatable: left
+            .iter()
+            .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
+            .collect(),
         cgroup_v2: hierarchy.version() == Version::V2,
         hugepage_sizes: facts.hugepages.keys().map(|bytes| kernel_size(*bytes)).collect(),
         swap_available: hierarchy.version() == Version::V2 && facts.swap_bytes > 0,
@@ -89,7 +116,11 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
 }
 
 /// Pod cgroups, with their parents made.
-pub(crate) async fn cgroups(sections: &Sections, reported: Option<Reported>, settings: &NodeSettings) -> Result<CgroupTree> {
+pub(crate) async fn cgroups(
+    sections: &Sections,
+    reported: Option<Reported>,
+    settings: &NodeSettings,
+) -> Result<CgroupTree> {
     let driver = match (reported, sections.runtime.cgroup_driver) {
         (Some(Reported::Systemd), _) | (None, CgroupDriver::Systemd) => Driver::Systemd,
         (Some(Reported::Cgroupfs), _) | (None, CgroupDriver::Cgroupfs) => Driver::Cgroupfs,

@@ -19,7 +19,11 @@ mod builtin {
 }
 
 #[derive(Parser)]
-#[command(name = "witlet", version, about = "A Kubernetes node agent, extended by WebAssembly components")]
+#[command(
+    name = "witlet",
+    version,
+    about = "A Kubernetes node agent, extended by WebAssembly components"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -86,9 +90,13 @@ fn run(path: &std::path::Path) -> ExitCode {
 fn init_log(log: &config::Log) -> Result<(), tracing_subscriber::filter::ParseError> {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::builder().parse(&log.level)?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match log.format {
-        config::LogFormat::Text => subscriber.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        config::LogFormat::Text => subscriber
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
         config::LogFormat::Json => subscriber.json().init(),
     }
     Ok(())

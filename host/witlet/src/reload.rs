@@ -30,7 +30,10 @@ pub(crate) async fn watch(path: PathBuf, mut config: Config, plugins: Arc<Plugin
             Ok(next) => {
                 let restart = config.sections.changed(&next.sections);
                 if !restart.is_empty() {
-                    warn!(sections = restart.join(", "), "these changes take effect when witlet is restarted");
+                    warn!(
+                        sections = restart.join(", "),
+                        "these changes take effect when witlet is restarted"
+                    );
                 }
                 apply(&plugins, &next).await;
                 config = next;
@@ -51,7 +54,9 @@ async fn apply(plugins: &PluginHost, config: &Config) {
 /// When each file of the configuration was last written.
 fn stamps(path: &Path) -> BTreeMap<PathBuf, SystemTime> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let below = ["conf.d", "plugins.d"].into_iter().flat_map(|d| std::fs::read_dir(dir.join(d)).into_iter().flatten().flatten());
+    let below = ["conf.d", "plugins.d"]
+        .into_iter()
+        .flat_map(|d| std::fs::read_dir(dir.join(d)).into_iter().flatten().flatten());
     below
         .map(|entry| entry.path())
         .chain([path.to_owned()])

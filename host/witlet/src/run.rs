@@ -51,7 +51,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     .await?;
     let runtime: Arc<dyn Runtime> = Arc::new(cri);
     if let Some(api) = &sections.api {
-        witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, "")).await.map_err(|e| Failure::Start(Box::new(e)))?;
+        witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, ""))
+            .await
+            .map_err(|e| Failure::Start(Box::new(e)))?;
     }
     machine::prepare(sections)?;
     let (node_options, settings) = machine::describe(sections)?;
@@ -89,7 +91,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             cache_dir: sections.node.state_dir.join("plugins/cache"),
             root_dir: sections.node.root_dir.clone(),
             allocatable: Arc::new(move || allocatable.clone()),
-            compile_command: std::env::current_exe().ok().map(|exe| vec![exe.display().to_string(), "compile".into()]),
+            compile_command: std::env::current_exe()
+                .ok()
+                .map(|exe| vec![exe.display().to_string(), "compile".into()]),
             watch_interval: PLUGIN_WATCH,
         },
     )
@@ -101,7 +105,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         NetworkMode::Plugin => {
             files::write_cni_config(&sections.network.conf_dir, &sections.network.socket, &attachments)
                 .map_err(|e| Error::terminal(format!("network.conf_dir: cannot write 10-witlet.conflist: {e}")))?;
-            Some(cni::Config { socket: sections.network.socket.clone(), state_dir: attachments })
+            Some(cni::Config {
+                socket: sections.network.socket.clone(),
+                state_dir: attachments,
+            })
         }
         NetworkMode::Runtime => None,
     };
@@ -143,7 +150,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     .await?;
 
     let healthz = agent.health.map(|address| format!("http://{address}"));
-    if let Err(error) = files::write_endpoints(&sections.node.state_dir, api.url.clone(), &api.kubeconfig, healthz) {
+    if let Err(error) = files::write_endpoints(
+        &sections.node.state_dir,
+        api.url.as_deref(),
+        &api.kubeconfig,
+        healthz.as_deref(),
+    ) {
         warn!(%error, "cannot write run/endpoints.json");
     }
     if let Some(path) = config.files.first() {
@@ -157,10 +169,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         () = shutdown.cancelled() => Ok(()),
     };
     api_shutdown.cancel();
-    if let Some(server) = api.server {
-        if let Err(error) = server.wait().await {
-            warn!(%error, "the standalone API did not stop cleanly");
-        }
+    if let Some(server) = api.server
+        && let Err(error) = server.wait().await
+    {
+        warn!(%error, "the standalone API did not stop cleanly");
     }
     info!("stopped; pods go on running");
     result.map_err(Failure::Running)
@@ -175,25 +187,44 @@ struct ApiServer {
 
 async fn start_api(sections: &Sections, node_name: &str, shutdown: &CancellationToken) -> Result<ApiServer, Failure> {
     let Some(standalone) = &sections.standalone else {
-        let kubeconfig = sections.api.as_ref().map(|api| api.kubeconfig.clone()).unwrap_or_default();
-        return Ok(ApiServer { kubeconfig, url: None, server: None });
+        let kubeconfig = sections
+            .api
+            .as_ref()
+            .map(|api| api.kubeconfig.clone())
+            .unwrap_or_default();
+        return Ok(ApiServer {
+            kubeconfig,
+            url: None,
+            server: None,
+        });
     };
     let state = &sections.node.state_dir;
     let config = witlet_standalone::Config {
         listen: standalone.listen,
         data_dir: state.join("api"),
-        kubeconfig: standalone.kubeconfig.clone().unwrap_or_else(|| state.join("kubeconfig")),
+        kubeconfig: standalone
+            .kubeconfig
+            .clone()
+            .unwrap_or_else(|| state.join("kubeconfig")),
         node_name: node_name.to_owned(),
     };
-    let server =
-        witlet_standalone::start(config, shutdown.clone()).await.map_err(|e| Failure::Start(Box::new(format!("[standalone]: {e}"))))?;
+    let server = witlet_standalone::start(config, shutdown.clone())
+        .await
+        .map_err(|e| Failure::Start(Box::new(format!("[standalone]: {e}"))))?;
     let url = Some(format!("https://{}", server.addr));
-    Ok(ApiServer { kubeconfig: server.kubeconfig.clone(), url, server: Some(server) })
+    Ok(ApiServer {
+        kubeconfig: server.kubeconfig.clone(),
+        url,
+        server: Some(server),
+    })
 }
 
 /// No source: an empty set that never changes.
 fn nothing() -> tokio::sync::watch::Receiver<PodSet> {
-    let (sender, receiver) = tokio::sync::watch::channel(PodSet { synced: true, ..PodSet::default() });
+    let (sender, receiver) = tokio::sync::watch::channel(PodSet {
+        synced: true,
+        ..PodSet::default()
+    });
     // A source that is gone would look like one that broke.
     tokio::spawn(async move { sender.closed().await });
     receiver
@@ -201,7 +232,8 @@ fn nothing() -> tokio::sync::watch::Receiver<PodSet> {
 
 /// The first signal stops the agent, a second one at once.
 async fn signals(shutdown: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         warn!("cannot listen to signals");
         return;
     };

@@ -59,20 +59,33 @@ impl Fact {
 
 impl Outcome {
     pub fn fact(fact: Fact) -> Self {
-        Self { facts: vec![fact], ..Self::default() }
+        Self {
+            facts: vec![fact],
+            ..Self::default()
+        }
     }
 
     pub fn receipt(receipt: Receipt) -> Self {
-        Self { receipts: vec![receipt], ..Self::default() }
+        Self {
+            receipts: vec![receipt],
+            ..Self::default()
+        }
     }
 
     pub fn failed(error: Error) -> Self {
-        Self { error: Some(error), ..Self::default() }
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
     }
 
     /// Gave way before it changed anything.
     pub fn cancelled() -> Self {
-        Self { error: Some(Error::retry("superseded")), cancelled: true, ..Self::default() }
+        Self {
+            error: Some(Error::retry("superseded")),
+            cancelled: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -96,7 +109,12 @@ pub async fn execute(
         Action::EnsureDirs => match files::ensure_pod_dirs(&context.pod_dir(&want.uid())) {
             Ok(()) => Outcome::fact(Fact::Dirs),
             Err(error) => {
-                context.event(pod, true, "Failed", format!("error making pod data directories: {error}"));
+                context.event(
+                    pod,
+                    true,
+                    "Failed",
+                    format!("error making pod data directories: {error}"),
+                );
                 Outcome::failed(Error::retry("cannot make the pod's directories").with_source(error))
             }
         },
@@ -119,9 +137,29 @@ pub async fn execute(
             Outcome::fact(Fact::Probes(false))
         }
         Action::KillPod { grace, reason } => kill::pod(context, want, state, *grace, reason, ending).await,
-        Action::KillContainer { id, name, kind, grace, message, cause } => {
-            kill::container(context, want, state, kill::Kill { id, name, kind: *kind, grace: *grace, message, cause: *cause }, ending)
-                .await
+        Action::KillContainer {
+            id,
+            name,
+            kind,
+            grace,
+            message,
+            cause,
+        } => {
+            kill::container(
+                context,
+                want,
+                state,
+                kill::Kill {
+                    id,
+                    name,
+                    kind: *kind,
+                    grace: *grace,
+                    message,
+                    cause: *cause,
+                },
+                ending,
+            )
+            .await
         }
         Action::RemoveContainer { id, keep_logs } => {
             let container = state.have.containers.iter().find(|c| &c.id == id);
@@ -136,16 +174,27 @@ pub async fn execute(
             }
         }
         Action::CreateSandbox { attempt } => start::sandbox(context, want, *attempt, ending).await,
-        Action::StartContainer { name, kind, restart_count } => {
-            start::container(context, want, state, name, *kind, *restart_count, ending).await
-        }
+        Action::StartContainer {
+            name,
+            kind,
+            restart_count,
+        } => start::container(context, want, state, name, *kind, *restart_count, ending).await,
         Action::UnmountVolumes => volumes::unmount(context, &want.uid()).await,
-        Action::RemoveCgroup => {
-            context.ports.cgroups.remove(&want.uid()).await.map(|()| Fact::Cgroup(false)).into()
-        }
+        Action::RemoveCgroup => context
+            .ports
+            .cgroups
+            .remove(&want.uid())
+            .await
+            .map(|()| Fact::Cgroup(false))
+            .into(),
         Action::Finish => {
             context.probes.stop_all(&want.uid());
-            context.status.finish(want, &state.memory).await.map(|()| Fact::Finished).into()
+            context
+                .status
+                .finish(want, &state.memory)
+                .await
+                .map(|()| Fact::Finished)
+                .into()
         }
     }
 }

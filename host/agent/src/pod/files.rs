@@ -39,7 +39,11 @@ pub fn termination_log(dir: &Path, container: &str) -> io::Result<PathBuf> {
     let parent = dir.join("containers").join(container);
     make_dir(&parent, 0o750)?;
     let path = parent.join(format!("{:08x}", rand::rng().random::<u32>()));
-    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o666).open(&path)?;
+    let mut file = fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o666)
+        .open(&path)?;
     file.flush()?;
     fs::set_permissions(&path, Permissions::from_mode(0o666))?;
     Ok(path)

@@ -9,13 +9,15 @@ use witlet_core::observed::{Container, ObservedPod};
 use witlet_ports::Result;
 
 use crate::context::Context;
-use crate::pod::{files, volumes};
 use crate::pod::observe::inspect;
+use crate::pod::{files, volumes};
 
 /// Removes the log of one container instance, with its rotated parts.
 pub fn remove_logs(container: &Container) {
     let path = Path::new(&container.log_path);
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return };
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return;
+    };
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(|n| n.starts_with(name)) {
@@ -25,8 +27,9 @@ pub fn remove_logs(container: &Container) {
     }
 }
 
-/// Removes everything of a pod that is gone from its source: containers, sandboxes, logs, directory.
-pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey) -> Result<()> {
+/// Removes everything of a pod that is gone from its source: containers, sandboxes, logs, directory. Volumes and cgroup too,
+/// unless they were `released` before.
+pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released: bool) -> Result<()> {
     let runtime = &context.ports.runtime;
     let have = inspect(&**runtime, uid, &ObservedPod::default()).await?;
     for container in &have.containers {
@@ -36,7 +39,16 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey) -> Result
         runtime.stop_sandbox(&sandbox.id).await?;
         runtime.remove_sandbox(&sandbox.id).await?;
     }
-    remove_log_dir(&context.node.pod_logs_dir.join(format!("{}_{}_{uid}", key.namespace, key.name)));
+    if !released {
+        volumes::unmount_all(context, uid).await?;
+        context.ports.cgroups.remove(uid).await?;
+    }
+    remove_log_dir(
+        &context
+            .node
+            .pod_logs_dir
+            .join(format!("{}_{}_{uid}", key.namespace, key.name)),
+    );
     remove_dir(context, uid)
 }
 

@@ -37,7 +37,9 @@ pub(super) async fn container(
     kill: Kill<'_>,
     ending: &CancellationToken,
 ) -> Outcome {
-    let Some(instance) = state.have.containers.iter().find(|c| c.id == kill.id) else { return Outcome::default() };
+    let Some(instance) = state.have.containers.iter().find(|c| c.id == kill.id) else {
+        return Outcome::default();
+    };
     info!(container = kill.name, cause = ?kill.cause, grace = kill.grace, "stopping container");
     let victim = Victim::new(want, instance, kill.kind, kill.message.to_owned());
     tokio::select! {
@@ -64,14 +66,30 @@ pub(super) async fn pod(
 
 async fn stop_all(context: &Context, want: &DesiredPod, state: &State, grace: i64) -> Outcome {
     // Each container has a gate that opens when it has stopped, for those that wait for it.
-    let gates: Vec<(&str, watch::Sender<bool>)> =
-        state.have.running().map(|c| (c.name.as_str(), watch::channel(false).0)).collect();
+    let gates: Vec<(&str, watch::Sender<bool>)> = state
+        .have
+        .running()
+        .map(|c| (c.name.as_str(), watch::channel(false).0))
+        .collect();
     let stops = state.have.running().map(|instance| {
         let gates = &gates;
-        let before = want.pod.spec.as_ref().map(|spec| stops_after(spec, &instance.name)).unwrap_or_default();
-        let wait_for: Vec<watch::Receiver<bool>> =
-            gates.iter().filter(|(name, _)| before.contains(name)).map(|(_, gate)| gate.subscribe()).collect();
-        let victim = Victim::new(want, instance, kind_of(want, &instance.name), format!("Stopping container {}", instance.name));
+        let before = want
+            .pod
+            .spec
+            .as_ref()
+            .map(|spec| stops_after(spec, &instance.name))
+            .unwrap_or_default();
+        let wait_for: Vec<watch::Receiver<bool>> = gates
+            .iter()
+            .filter(|(name, _)| before.contains(name))
+            .map(|(_, gate)| gate.subscribe())
+            .collect();
+        let victim = Victim::new(
+            want,
+            instance,
+            kind_of(want, &instance.name),
+            format!("Stopping container {}", instance.name),
+        );
         async move {
             let outcome = victim.stop(context, want, grace, wait_for).await;
             if let Some((_, gate)) = gates.iter().find(|(name, _)| *name == instance.name) {
@@ -101,7 +119,8 @@ async fn stop_all(context: &Context, want: &DesiredPod, state: &State, grace: i6
 
 fn kind_of(want: &DesiredPod, name: &str) -> ContainerKind {
     let mut spec = want.pod.spec.iter().flat_map(containers);
-    spec.find(|(_, c)| c.name == name).map_or(ContainerKind::Regular, |(kind, _)| kind)
+    spec.find(|(_, c)| c.name == name)
+        .map_or(ContainerKind::Regular, |(kind, _)| kind)
 }
 
 struct Victim<'a> {
@@ -116,7 +135,12 @@ impl<'a> Victim<'a> {
     fn new(want: &DesiredPod, instance: &'a Container, kind: ContainerKind, message: String) -> Self {
         let mut all = want.pod.spec.iter().flat_map(containers);
         let spec = all.find(|(_, c)| c.name == instance.name).map(|(_, c)| c.into_owned());
-        Self { instance, spec, kind, message }
+        Self {
+            instance,
+            spec,
+            kind,
+            message,
+        }
     }
 
     async fn stop(
@@ -129,7 +153,15 @@ impl<'a> Victim<'a> {
         let field_path = Some(self.kind.field_path(&self.instance.name));
         let note = |warning, reason: &str, message: String| {
             let field_path = field_path.clone();
-            context.note(&want.pod, Note { warning, reason: reason.into(), message, field_path });
+            context.note(
+                &want.pod,
+                Note {
+                    warning,
+                    reason: reason.into(),
+                    message,
+                    field_path,
+                },
+            );
         };
         note(false, "Killing", self.message.clone());
         let (started, whole) = (Instant::now(), seconds(grace));

@@ -24,7 +24,10 @@ pub async fn inspect(runtime: &dyn Runtime, uid: &PodUid, known: &ObservedPod) -
     let (sandboxes, containers) = futures::try_join!(runtime.sandboxes(Some(uid)), runtime.containers(Some(uid)))?;
     let sandboxes = try_join_all(sandboxes.into_iter().map(|s| sandbox(runtime, s.id))).await?;
     let containers = try_join_all(containers.into_iter().map(|listed| async move {
-        let old = known.containers.iter().find(|c| c.id == listed.id && c.state == ContainerState::Exited);
+        let old = known
+            .containers
+            .iter()
+            .find(|c| c.id == listed.id && c.state == ContainerState::Exited);
         match old {
             Some(old) => Ok(Some(old.clone())),
             None => container(runtime, &listed.id).await,
@@ -70,13 +73,24 @@ fn absent_if_not_found<T>(result: Result<T>) -> Result<Option<T>> {
 
 /// The kubelet contract, pod 5.6 rule 39.
 fn termination_message(c: &Container) -> String {
-    let path = c.annotations.get(ANNOTATION_MESSAGE_PATH).map(String::as_str).unwrap_or_default();
+    let path = c
+        .annotations
+        .get(ANNOTATION_MESSAGE_PATH)
+        .map(String::as_str)
+        .unwrap_or_default();
     if path.is_empty() {
         return String::new();
     }
-    let file = c.mounts.iter().find(|m| m.container_path == path).map(|m| m.host_path.as_str());
+    let file = c
+        .mounts
+        .iter()
+        .find(|m| m.container_path == path)
+        .map(|m| m.host_path.as_str());
     let text = file.map(|f| tail(Path::new(f), MESSAGE_FILE_BYTES)).unwrap_or_default();
-    let fall_back = c.annotations.get(ANNOTATION_MESSAGE_POLICY).is_some_and(|p| p == "FallbackToLogsOnError");
+    let fall_back = c
+        .annotations
+        .get(ANNOTATION_MESSAGE_POLICY)
+        .is_some_and(|p| p == "FallbackToLogsOnError");
     if !text.is_empty() || !fall_back || c.exit_code == 0 || c.reason == "ContainerCannotRun" {
         return text;
     }
@@ -98,7 +112,9 @@ fn tail(path: &Path, limit: u64) -> String {
         file.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    read()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 /// The content of the last lines of a CRI log.
@@ -122,7 +138,9 @@ mod tests {
 
     #[test]
     fn log_tail_keeps_content_of_last_lines() {
-        let raw: String = (0..100).map(|i| format!("2026-01-01T00:00:00Z stdout F line {i}\n")).collect();
+        let raw: String = (0..100)
+            .map(|i| format!("2026-01-01T00:00:00Z stdout F line {i}\n"))
+            .collect();
         let tail = log_tail(&raw);
         assert!(tail.starts_with("line 20\n"), "{tail}");
         assert!(tail.ends_with("line 99\n"));

@@ -83,7 +83,14 @@ struct Failure {
 
 impl Failure {
     fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { start: StartError { reason: reason.into(), message: message.into() }, retry_at: None, cancelled: false }
+        Self {
+            start: StartError {
+                reason: reason.into(),
+                message: message.into(),
+            },
+            retry_at: None,
+            cancelled: false,
+        }
     }
 }
 
@@ -97,19 +104,52 @@ pub(super) async fn container(
     ending: &CancellationToken,
 ) -> Outcome {
     let mut spec = want.pod.spec.iter().flat_map(containers);
-    let Some(spec) = spec.find(|(k, c)| *k == kind && c.name == name).map(|(_, c)| c.into_owned()) else {
-        return Outcome::failed(Error::new(witlet_ports::Class::Bug, format!("the pod has no container {name}")));
+    let Some(spec) = spec
+        .find(|(k, c)| *k == kind && c.name == name)
+        .map(|(_, c)| c.into_owned())
+    else {
+        return Outcome::failed(Error::new(
+            witlet_ports::Class::Bug,
+            format!("the pod has no container {name}"),
+        ));
     };
-    let restart_count = if restart_count == 0 { next_log_number(context, want, name) } else { restart_count };
-    let start = Start { context, want, state, spec: &spec, kind, restart_count };
+    let restart_count = if restart_count == 0 {
+        next_log_number(context, want, name)
+    } else {
+        restart_count
+    };
+    let start = Start {
+        context,
+        want,
+        state,
+        spec: &spec,
+        kind,
+        restart_count,
+    };
     let mut receipts = Vec::new();
     match start.run(ending, &mut receipts).await {
-        Ok(()) => Outcome { receipts, ..Outcome::fact(Fact::Started(name.to_owned())) },
-        Err(failure) if failure.cancelled => Outcome { receipts, ..Outcome::cancelled() },
+        Ok(()) => Outcome {
+            receipts,
+            ..Outcome::fact(Fact::Started(name.to_owned()))
+        },
+        Err(failure) if failure.cancelled => Outcome {
+            receipts,
+            ..Outcome::cancelled()
+        },
         Err(failure) => {
-            let error = Error::retry(format!("container {name}: {}: {}", failure.start.reason, failure.start.message));
-            debug!(container = name, reason = failure.start.reason, message = failure.start.message, "start failed");
-            let retry_at = failure.retry_at.unwrap_or_else(|| later(crate::clock::now(), jittered(context.intervals.retry)));
+            let error = Error::retry(format!(
+                "container {name}: {}: {}",
+                failure.start.reason, failure.start.message
+            ));
+            debug!(
+                container = name,
+                reason = failure.start.reason,
+                message = failure.start.message,
+                "start failed"
+            );
+            let retry_at = failure
+                .retry_at
+                .unwrap_or_else(|| later(crate::clock::now(), jittered(context.intervals.retry)));
             Outcome {
                 receipts,
                 facts: vec![Fact::NotStarted(name.to_owned(), failure.start)],
@@ -125,7 +165,12 @@ pub(super) async fn container(
 fn next_log_number(context: &Context, want: &DesiredPod, name: &str) -> u32 {
     let dir = config::log_directory(&context.node, &want.pod).join(name);
     let number = |file: fs::DirEntry| file.file_name().to_str()?.split_once(".log")?.0.parse::<u32>().ok();
-    let newest = fs::read_dir(dir).into_iter().flatten().flatten().filter_map(number).max();
+    let newest = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(number)
+        .max();
     newest.map_or(0, |n| n.saturating_add(1))
 }
 
@@ -140,13 +185,24 @@ struct Start<'a> {
 
 impl Start<'_> {
     async fn run(&self, ending: &CancellationToken, receipts: &mut Vec<Receipt>) -> Result<(), Failure> {
-        let Self { context, want, state, spec, .. } = *self;
+        let Self {
+            context,
+            want,
+            state,
+            spec,
+            ..
+        } = *self;
         let runtime = &context.ports.runtime;
-        let sandbox = state.have.sandbox().ok_or_else(|| Failure::new("CreateContainerError", "the pod has no sandbox"))?;
+        let sandbox = state
+            .have
+            .sandbox()
+            .ok_or_else(|| Failure::new("CreateContainerError", "the pod has no sandbox"))?;
         let sandbox_config = sandbox_config(context, want, sandbox.attempt)
             .map_err(|e| self.failed("CreateContainerConfigError", e.message))?;
 
-        let image = context.images.ensure(context, &want.pod, spec, self.kind, &sandbox_config);
+        let image = context
+            .images
+            .ensure(context, &want.pod, spec, self.kind, &sandbox_config);
         let image = tokio::select! {
             image = image => image,
             () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
@@ -154,10 +210,17 @@ impl Start<'_> {
         let image = image.map_err(|e| {
             // The message was told where it arose.
             self.note(true, "Failed", format!("Error: {}", e.start.reason));
-            Failure { start: e.start, retry_at: e.retry_at, cancelled: false }
+            Failure {
+                start: e.start,
+                retry_at: e.retry_at,
+                cancelled: false,
+            }
         })?;
 
-        let config = self.config(&image).await.map_err(|m| self.failed("CreateContainerConfigError", m))?;
+        let config = self
+            .config(&image)
+            .await
+            .map_err(|m| self.failed("CreateContainerConfigError", m))?;
         let logs = Path::new(&sandbox_config.log_directory).join(&spec.name);
         files::make_dir(&logs, 0o755).map_err(|e| self.failed("CreateContainerError", e.to_string()))?;
         let id = runtime
@@ -183,7 +246,13 @@ impl Start<'_> {
     }
 
     async fn config(&self, image: &crate::images::Ensured) -> Result<witlet_core::runtime::ContainerConfig, String> {
-        let Self { context, want, state, spec, .. } = *self;
+        let Self {
+            context,
+            want,
+            state,
+            spec,
+            ..
+        } = *self;
         let pod_dir = context.pod_dir(&want.uid());
         let text = |e: std::io::Error| e.to_string();
         let ips = state.have.ips();
@@ -200,11 +269,24 @@ impl Start<'_> {
             .published
             .iter()
             .map(|(name, p)| {
-                (name.clone(), VolumeSource { host_path: p.host_path.clone(), read_only: p.read_only, image: None })
+                (
+                    name.clone(),
+                    VolumeSource {
+                        host_path: p.host_path.clone(),
+                        read_only: p.read_only,
+                        image: None,
+                    },
+                )
             })
             .collect();
-        let ephemeral = want.pod.spec.iter().flat_map(|s| s.ephemeral_containers.iter().flatten());
-        let target = ephemeral.filter(|e| e.name == spec.name).find_map(|e| e.target_container_name.as_deref());
+        let ephemeral = want
+            .pod
+            .spec
+            .iter()
+            .flat_map(|s| s.ephemeral_containers.iter().flatten());
+        let target = ephemeral
+            .filter(|e| e.name == spec.name)
+            .find_map(|e| e.target_container_name.as_deref());
         let target_id = target.and_then(|t| state.have.latest(t)).map(|c| c.id.as_str());
         let mut inputs = ContainerInputs {
             pod: &want.pod,
@@ -226,11 +308,23 @@ impl Start<'_> {
         };
         let mut bound = BTreeMap::new();
         for (index, part) in config::sub_paths(&inputs).map_err(|e| e.message)? {
-            let Some(mount) = spec.volume_mounts.iter().flatten().nth(index) else { continue };
-            let Some(volume) = volumes.get(&mount.name) else { continue };
-            let place = SubPath { pod_dir: &pod_dir, volume: &mount.name, container: &spec.name, index };
+            let Some(mount) = spec.volume_mounts.iter().flatten().nth(index) else {
+                continue;
+            };
+            let Some(volume) = volumes.get(&mount.name) else {
+                continue;
+            };
+            let place = SubPath {
+                pod_dir: &pod_dir,
+                volume: &mount.name,
+                container: &spec.name,
+                index,
+            };
             let target = place.bind(&volume.host_path, &part).map_err(|e| {
-                format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {e}", mount.name, spec.name)
+                format!(
+                    "failed to prepare subPath for volumeMount {:?} of container {:?}: {e}",
+                    mount.name, spec.name
+                )
             })?;
             bound.insert(index, target);
         }
@@ -239,8 +333,15 @@ impl Start<'_> {
     }
 
     /// A failed postStart hook kills the container again.
-    async fn post_start(&self, id: &str, ending: &CancellationToken, receipts: &mut Vec<Receipt>) -> Result<(), Failure> {
-        let Some(hook) = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
+    async fn post_start(
+        &self,
+        id: &str,
+        ending: &CancellationToken,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<(), Failure> {
+        let Some(hook) = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else {
+            return Ok(());
+        };
         let pod = self.pod_with_ips();
         let ran = tokio::select! {
             ran = hooks::run(self.context, &pod, self.spec, id, hook) => ran,
@@ -257,11 +358,18 @@ impl Start<'_> {
             message: "FailedPostStartHook",
             cause: KillCause::PostStartHook,
         };
-        let mut after = State { have: self.state.have.clone(), ..State::default() };
+        let mut after = State {
+            have: self.state.have.clone(),
+            ..State::default()
+        };
         for receipt in receipts.iter().cloned() {
             after.have.apply(receipt);
         }
-        receipts.extend(kill::container(self.context, self.want, &after, kill, ending).await.receipts);
+        receipts.extend(
+            kill::container(self.context, self.want, &after, kill, ending)
+                .await
+                .receipts,
+        );
         Err(Failure::new("PostStartHookError", error.message))
     }
 
@@ -275,7 +383,15 @@ impl Start<'_> {
 
     fn note(&self, warning: bool, reason: &str, message: String) {
         let field_path = Some(self.kind.field_path(&self.spec.name));
-        self.context.note(&self.want.pod, Note { warning, reason: reason.into(), message, field_path });
+        self.context.note(
+            &self.want.pod,
+            Note {
+                warning,
+                reason: reason.into(),
+                message,
+                field_path,
+            },
+        );
     }
 
     fn failed(&self, reason: &str, message: String) -> Failure {
@@ -320,7 +436,10 @@ impl Prefetched {
             Ok::<_, String>((name, found))
         }));
         let (config_maps, secrets) = futures::try_join!(config_maps, secrets)?;
-        Ok(Self { config_maps: config_maps.into_iter().collect(), secrets: secrets.into_iter().collect() })
+        Ok(Self {
+            config_maps: config_maps.into_iter().collect(),
+            secrets: secrets.into_iter().collect(),
+        })
     }
 }
 

@@ -25,12 +25,21 @@ impl SubPath<'_> {
     /// Opens `part` beneath `volume_path`, makes missing directories, and binds it.
     pub(super) fn bind(&self, volume_path: &Path, part: &str) -> io::Result<PathBuf> {
         let part = Path::new(part);
-        if part.components().any(|c| !matches!(c, Component::Normal(_) | Component::CurDir)) {
-            return Err(io::Error::other(format!("subPath {part:?} must be relative and must not contain '..'")));
+        if part
+            .components()
+            .any(|c| !matches!(c, Component::Normal(_) | Component::CurDir))
+        {
+            return Err(io::Error::other(format!(
+                "subPath {part:?} must be relative and must not contain '..'"
+            )));
         }
         let source = open_beneath(volume_path, part)?;
         let is_dir = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&source)?.st_mode).is_dir();
-        let parent = self.pod_dir.join("volume-subpaths").join(self.volume).join(self.container);
+        let parent = self
+            .pod_dir
+            .join("volume-subpaths")
+            .join(self.volume)
+            .join(self.container);
         let target = parent.join(self.index.to_string());
         make_dir(&parent, 0o750)?;
         if is_mount_point(&target) {
@@ -70,8 +79,12 @@ fn open_beneath(volume: &Path, part: &Path) -> io::Result<OwnedFd> {
 }
 
 fn is_mount_point(path: &Path) -> bool {
-    let Ok(here) = rustix::fs::statx(rustix::fs::CWD, path, rustix::fs::AtFlags::SYMLINK_NOFOLLOW, rustix::fs::StatxFlags::empty())
-    else {
+    let Ok(here) = rustix::fs::statx(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        rustix::fs::StatxFlags::empty(),
+    ) else {
         return false;
     };
     here.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT)
@@ -86,7 +99,11 @@ pub(super) fn unmount_all(pod_dir: &Path) -> io::Result<()> {
                 if is_mount_point(&place) {
                     unmount(&place, UnmountFlags::DETACH)?;
                 }
-                if fs::symlink_metadata(&place)?.is_dir() { fs::remove_dir(&place)? } else { fs::remove_file(&place)? }
+                if fs::symlink_metadata(&place)?.is_dir() {
+                    fs::remove_dir(&place)?
+                } else {
+                    fs::remove_file(&place)?
+                }
             }
             fs::remove_dir(&container)?;
         }
@@ -112,7 +129,13 @@ mod tests {
     use super::*;
 
     fn bind(pod: &Path, volume: &Path, part: &str) -> io::Result<PathBuf> {
-        SubPath { pod_dir: pod, volume: "v", container: "c", index: 0 }.bind(volume, part)
+        SubPath {
+            pod_dir: pod,
+            volume: "v",
+            container: "c",
+            index: 0,
+        }
+        .bind(volume, part)
     }
 
     #[test]

@@ -25,12 +25,19 @@ const RETRY_LONGEST: Duration = Duration::from_secs(122);
 pub async fn mount(context: &Context, want: &DesiredPod, failures: u32) -> Outcome {
     let (published, errors) = publish(context, &want.pod, witlet_core::volumes::used(&want.pod)).await;
     let Some(first) = errors.into_iter().next() else {
-        return Outcome { published: Some(published), ..Outcome::fact(Fact::Volumes(Volumes::Mounted)) };
+        return Outcome {
+            published: Some(published),
+            ..Outcome::fact(Fact::Volumes(Volumes::Mounted))
+        };
     };
-    let pause = RETRY_FIRST.saturating_mul(2u32.saturating_pow(failures.min(16))).min(RETRY_LONGEST);
+    let pause = RETRY_FIRST
+        .saturating_mul(2u32.saturating_pow(failures.min(16)))
+        .min(RETRY_LONGEST);
     Outcome {
         retry_at: Some(later(crate::clock::now(), pause)),
-        facts: vec![Fact::Volumes(Volumes::Failed { message: first.message.clone() })],
+        facts: vec![Fact::Volumes(Volumes::Failed {
+            message: first.message.clone(),
+        })],
         ..Outcome::failed(first)
     }
 }
@@ -46,7 +53,9 @@ pub async fn republish(context: &Context, want: &DesiredPod, published: &mut BTr
 }
 
 async fn publish(context: &Context, pod: &Arc<Pod>, volumes: Vec<Volume>) -> (BTreeMap<String, Published>, Vec<Error>) {
-    let each = volumes.iter().map(|v| async move { (v, context.ports.volumes.publish(pod, v).await) });
+    let each = volumes
+        .iter()
+        .map(|v| async move { (v, context.ports.volumes.publish(pod, v).await) });
     let mut published = BTreeMap::new();
     let mut errors = Vec::new();
     for (volume, result) in join_all(each).await {
@@ -68,10 +77,14 @@ async fn publish(context: &Context, pod: &Arc<Pod>, volumes: Vec<Volume>) -> (BT
 /// Unmounts everything that is on disk of the pod, known or not.
 pub async fn unmount(context: &Context, uid: &PodUid) -> Outcome {
     match unmount_all(context, uid).await {
-        Ok(()) => {
-            Outcome { published: Some(BTreeMap::new()), ..Outcome::fact(Fact::Volumes(Volumes::Unmounted)) }
-        }
-        Err(error) => Outcome { retry_at: Some(later(crate::clock::now(), RETRY_FIRST * 4)), ..Outcome::failed(error) },
+        Ok(()) => Outcome {
+            published: Some(BTreeMap::new()),
+            ..Outcome::fact(Fact::Volumes(Volumes::Unmounted))
+        },
+        Err(error) => Outcome {
+            retry_at: Some(later(crate::clock::now(), RETRY_FIRST * 4)),
+            ..Outcome::failed(error)
+        },
     }
 }
 

@@ -25,8 +25,12 @@ use crate::pod::observe::inspect;
 use crate::pod::volumes;
 
 /// A runtime may tell of an event before its own list shows it: so long after the event it is asked again.
-const RECHECKS: [Duration; 4] =
-    [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
+const RECHECKS: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+];
 
 /// Wakes a worker. Any number of nudges before it looks are one.
 #[derive(Default)]
@@ -89,10 +93,23 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(context: Arc<Context>, desired: watch::Receiver<DesiredPod>, nudge: Arc<Nudge>, inspect_first: bool) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        desired: watch::Receiver<DesiredPod>,
+        nudge: Arc<Nudge>,
+        inspect_first: bool,
+    ) -> Self {
         let uid = desired.borrow().uid();
         let rules = context.rules.clone();
-        Self { context, uid, desired, nudge, rules, inspect_first, admitted: false }
+        Self {
+            context,
+            uid,
+            desired,
+            nudge,
+            rules,
+            inspect_first,
+            admitted: false,
+        }
     }
 
     /// Runs until nothing of the pod is left but dead containers and logs.
@@ -106,7 +123,10 @@ impl Worker {
     async fn run_in_span(&mut self, mut want: DesiredPod) -> PodUid {
         let now = crate::clock::now();
         let mut state = State {
-            memory: PodMemory { status: want.pod.status.clone().unwrap_or_default(), ..PodMemory::default() },
+            memory: PodMemory {
+                status: want.pod.status.clone().unwrap_or_default(),
+                ..PodMemory::default()
+            },
             have: ObservedPod::default(),
             published: BTreeMap::new(),
             mount_failures: 0,
@@ -163,7 +183,8 @@ impl Worker {
                     self.context.event(&want.pod, true, "PolicyWarning", warning);
                 }
                 if let Some(rejection) = review.denied {
-                    self.context.event(&want.pod, true, &rejection.reason, rejection.message.clone());
+                    self.context
+                        .event(&want.pod, true, &rejection.reason, rejection.message.clone());
                     want.rejected = Some(rejection);
                 }
                 self.admitted = true;
@@ -199,7 +220,8 @@ impl Worker {
     async fn carry_out(&mut self, want: &mut DesiredPod, state: &mut State, plan: Plan) {
         for action in plan.actions {
             // The change may have come together with the end of the last action.
-            if self.desired.has_changed().is_ok_and(|is| is) && must_yield(&self.context, &self.desired.borrow(), state) {
+            if self.desired.has_changed().is_ok_and(|is| is) && must_yield(&self.context, &self.desired.borrow(), state)
+            {
                 break;
             }
             let kind = action_name(&action);
@@ -228,7 +250,11 @@ impl Worker {
             let failed = outcome.error.is_some();
             self.context.metrics.action(kind, !failed);
             if action == Action::MountVolumes {
-                state.mount_failures = if failed { state.mount_failures.saturating_add(1) } else { 0 };
+                state.mount_failures = if failed {
+                    state.mount_failures.saturating_add(1)
+                } else {
+                    0
+                };
             }
             self.take_in(state, outcome);
             // Nothing more is begun for a pod that is to end, even if this action was too far to give way.
@@ -253,7 +279,9 @@ impl Worker {
             debug!(%error, "action failed");
             // What the failed call did is unknown: look before the next plan.
             self.nudge.inspect();
-            let retry = outcome.retry_at.unwrap_or_else(|| later(crate::clock::now(), jittered(self.context.intervals.retry)));
+            let retry = outcome
+                .retry_at
+                .unwrap_or_else(|| later(crate::clock::now(), jittered(self.context.intervals.retry)));
             if !outcome.cancelled {
                 state.memory.retry_at = Some(state.memory.retry_at.map_or(retry, |at| at.min(retry)));
             }

@@ -76,11 +76,19 @@ const STACK_BYTES: usize = 16 << 20;
 pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
     let failed = |message: &str| ManifestErrors {
         file: file.to_owned(),
-        problems: vec![Problem { line: None, message: message.to_owned() }],
+        problems: vec![Problem {
+            line: None,
+            message: message.to_owned(),
+        }],
     };
     std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("manifest".into()).stack_size(STACK_BYTES);
-        match reader.spawn_scoped(scope, || parse_here(bytes, file)).map(|thread| thread.join()) {
+        let reader = std::thread::Builder::new()
+            .name("manifest".into())
+            .stack_size(STACK_BYTES);
+        match reader
+            .spawn_scoped(scope, || parse_here(bytes, file))
+            .map(|thread| thread.join())
+        {
             Ok(Ok(result)) => result,
             // A bug of a parser must not take the node down.
             Ok(Err(_)) => Err(failed("the parser failed")),

@@ -257,13 +257,21 @@ fn depth_and_anchors_cannot_exhaust_the_node() {
     // Whatever the caller's thread has.
     let small = |text: String| {
         let thread = std::thread::Builder::new().stack_size(256 << 10);
-        thread.spawn(move || parse(text.as_bytes(), "f").is_err()).unwrap().join().unwrap()
+        thread
+            .spawn(move || parse(text.as_bytes(), "f").is_err())
+            .unwrap()
+            .join()
+            .unwrap()
     };
     for depth in [10, 20, 31, 32, 33, 40, 64, 100, 127, 1000, 100_000] {
         assert!(small("[".repeat(depth)));
         assert!(small(format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth))));
         assert!(small(format!("{}1{}", "[{\"a\":".repeat(depth), "}]".repeat(depth))));
-        assert!(small(format!("{{\t{}1{}}}", "\"a\":{".repeat(depth), "}".repeat(depth))));
+        assert!(small(format!(
+            "{{\t{}1{}}}",
+            "\"a\":{".repeat(depth),
+            "}".repeat(depth)
+        )));
         let block: String = (0..depth.min(1000)).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
         assert!(small(block));
     }

@@ -49,13 +49,28 @@ pub fn node_addresses(
     facts: &MachineFacts,
     resolved: &[IpAddr],
 ) -> Result<Vec<NodeAddress>, AddressError> {
-    let given: Vec<_> = config.node_ips.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
+    let given: Vec<_> = config
+        .node_ips
+        .iter()
+        .copied()
+        .filter(|ip| !ip.is_unspecified())
+        .collect();
     for ip in &given {
         check_node_ip(*ip, &facts.addresses)?;
     }
-    let prefer_v6 = config.node_ips.first().is_some_and(|ip| ip.is_unspecified() && ip.is_ipv6());
-    let internal = if given.is_empty() { vec![find(config, facts, resolved, prefer_v6)?] } else { given };
-    let mut addresses: Vec<_> = internal.iter().map(|ip| address("InternalIP", &ip.to_string())).collect();
+    let prefer_v6 = config
+        .node_ips
+        .first()
+        .is_some_and(|ip| ip.is_unspecified() && ip.is_ipv6());
+    let internal = if given.is_empty() {
+        vec![find(config, facts, resolved, prefer_v6)?]
+    } else {
+        given
+    };
+    let mut addresses: Vec<_> = internal
+        .iter()
+        .map(|ip| address("InternalIP", &ip.to_string()))
+        .collect();
     addresses.push(address("Hostname", &config.hostname));
     Ok(addresses)
 }
@@ -69,10 +84,16 @@ fn find(
     if let Ok(ip) = config.hostname.parse() {
         return Ok(ip);
     }
-    let usable: Vec<_> = resolved.iter().copied().filter(|ip| check_node_ip(*ip, &facts.addresses).is_ok()).collect();
+    let usable: Vec<_> = resolved
+        .iter()
+        .copied()
+        .filter(|ip| check_node_ip(*ip, &facts.addresses).is_ok())
+        .collect();
     let preferred = usable.iter().find(|ip| ip.is_ipv6() == prefer_v6).or(usable.first());
     if let Some(ip) = preferred {
         return Ok(*ip);
     }
-    facts.default_address.ok_or_else(|| AddressError::None(config.name.clone()))
+    facts
+        .default_address
+        .ok_or_else(|| AddressError::None(config.name.clone()))
 }

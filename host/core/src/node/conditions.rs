@@ -23,7 +23,10 @@ struct Words {
 
 const MEMORY: Words = Words {
     kind: "MemoryPressure",
-    yes: ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+    yes: (
+        "KubeletHasInsufficientMemory",
+        "kubelet has insufficient memory available",
+    ),
     no: ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
 };
 const DISK: Words = Words {
@@ -70,9 +73,20 @@ pub(super) fn build(
         [only] => ("KubeletNotReady", only.clone()),
         many => ("KubeletNotReady", format!("[{}]", many.join(", "))),
     };
-    own.push(condition("Ready", errors.is_empty(), reason, &message, find("Ready"), now));
+    own.push(condition(
+        "Ready",
+        errors.is_empty(),
+        reason,
+        &message,
+        find("Ready"),
+        now,
+    ));
 
-    let mut all: Vec<_> = before.iter().filter(|c| own.iter().all(|o| o.type_ != c.type_)).cloned().collect();
+    let mut all: Vec<_> = before
+        .iter()
+        .filter(|c| own.iter().all(|o| o.type_ != c.type_))
+        .cloned()
+        .collect();
     all.append(&mut own);
     all
 }
@@ -86,7 +100,9 @@ fn condition(
     now: Timestamp,
 ) -> NodeCondition {
     let status = if holds { "True" } else { "False" };
-    let since = before.filter(|b| b.status == status).and_then(|b| b.last_transition_time.clone());
+    let since = before
+        .filter(|b| b.status == status)
+        .and_then(|b| b.last_transition_time.clone());
     NodeCondition {
         type_: kind.into(),
         status: status.into(),
@@ -123,7 +139,10 @@ pub fn transitions(name: &str, before: Option<&NodeStatus>, after: &NodeStatus) 
         let is = status(Some(after), kind)?;
         (status(before, kind) != Some(is)).then(|| {
             let reason = if is { yes } else { no };
-            Transition { reason, message: format!("Node {name} status is now: {reason}") }
+            Transition {
+                reason,
+                message: format!("Node {name} status is now: {reason}"),
+            }
         })
     })
     .collect()

@@ -25,7 +25,11 @@ pub struct RuntimeHealth {
 
 impl Default for RuntimeHealth {
     fn default() -> Self {
-        Self { ready_at: None, runtime: None, network: Some("network state unknown".into()) }
+        Self {
+            ready_at: None,
+            runtime: None,
+            network: Some("network state unknown".into()),
+        }
     }
 }
 
@@ -34,8 +38,13 @@ impl RuntimeHealth {
     pub fn observe(&mut self, conditions: &[RuntimeCondition], now: Timestamp) {
         let not = |name: &str, what: &str| match conditions.iter().find(|c| c.name == name) {
             Some(c) if c.status => None,
-            Some(c) => Some(format!("{what} not ready: {name}=false reason:{} message:{}", c.reason, c.message)),
-            None => Some(format!("{what} not ready: {name}=false reason:Unknown message:the runtime does not report it")),
+            Some(c) => Some(format!(
+                "{what} not ready: {name}=false reason:{} message:{}",
+                c.reason, c.message
+            )),
+            None => Some(format!(
+                "{what} not ready: {name}=false reason:Unknown message:the runtime does not report it"
+            )),
         };
         self.network = not("NetworkReady", "container runtime network");
         self.runtime = not("RuntimeReady", "container runtime");
@@ -46,7 +55,9 @@ impl RuntimeHealth {
 
     /// What a pod that needs a network of its own waits for: `NetworkReady=false …`, or none.
     pub fn network_error(&self) -> Option<&str> {
-        self.network.as_deref().map(|e| e.strip_prefix("container runtime network not ready: ").unwrap_or(e))
+        self.network
+            .as_deref()
+            .map(|e| e.strip_prefix("container runtime network not ready: ").unwrap_or(e))
     }
 
     /// The runtime was ready once.
@@ -64,6 +75,12 @@ impl RuntimeHealth {
             Some(_) => None,
         };
         let pleg = pleg.map(|why| format!("PLEG is not healthy: {why}"));
-        silence.map(str::to_owned).into_iter().chain(pleg).chain(self.runtime.clone()).chain(self.network.clone()).collect()
+        silence
+            .map(str::to_owned)
+            .into_iter()
+            .chain(pleg)
+            .chain(self.runtime.clone())
+            .chain(self.network.clone())
+            .collect()
     }
 }

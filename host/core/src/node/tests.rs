@@ -21,7 +21,11 @@ fn facts() -> MachineFacts {
         architecture: "amd64".into(),
         hostname: "lab-node".into(),
         root_fs_bytes: 264_212_084 * 1024,
-        addresses: vec!["10.89.0.1".parse().unwrap(), "fd00::1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
+        addresses: vec![
+            "10.89.0.1".parse().unwrap(),
+            "fd00::1".parse().unwrap(),
+            "127.0.0.1".parse().unwrap(),
+        ],
         default_address: Some("10.89.0.1".parse().unwrap()),
         ..MachineFacts::default()
     }
@@ -41,8 +45,19 @@ fn state() -> NodeState {
     NodeState {
         runtime: Some(("containerd".into(), "1.6.20".into())),
         images: vec![
-            Image { id: "a".into(), repo_tags: vec!["t".into()], repo_digests: vec!["d".into()], size: 1, ..Image::default() },
-            Image { id: "b".into(), repo_tags: (0..9).map(|i| format!("t{i}")).collect(), size: 2, ..Image::default() },
+            Image {
+                id: "a".into(),
+                repo_tags: vec!["t".into()],
+                repo_digests: vec!["d".into()],
+                size: 1,
+                ..Image::default()
+            },
+            Image {
+                id: "b".into(),
+                repo_tags: (0..9).map(|i| format!("t{i}")).collect(),
+                size: 2,
+                ..Image::default()
+            },
         ],
         ..NodeState::default()
     }
@@ -96,7 +111,12 @@ fn the_object_is_that_of_a_real_kubelet() {
 }
 
 fn conditions(status: &NodeStatus) -> BTreeMap<String, Value> {
-    status.conditions.iter().flatten().map(|c| (c.type_.clone(), serde_json::to_value(c).unwrap())).collect()
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .map(|c| (c.type_.clone(), serde_json::to_value(c).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -106,26 +126,44 @@ fn transition_times_move_only_with_the_status() {
     later.pressure.disk = true;
     let second = build_status(&facts(), &config(), &later, Some(&first), at(200));
     let (first_conditions, second_conditions) = (conditions(&first), conditions(&second));
-    assert_eq!(second_conditions["Ready"]["lastTransitionTime"], first_conditions["Ready"]["lastTransitionTime"]);
-    assert_ne!(second_conditions["Ready"]["lastHeartbeatTime"], first_conditions["Ready"]["lastHeartbeatTime"]);
+    assert_eq!(
+        second_conditions["Ready"]["lastTransitionTime"],
+        first_conditions["Ready"]["lastTransitionTime"]
+    );
+    assert_ne!(
+        second_conditions["Ready"]["lastHeartbeatTime"],
+        first_conditions["Ready"]["lastHeartbeatTime"]
+    );
     assert_ne!(
         second_conditions["DiskPressure"]["lastTransitionTime"],
         first_conditions["DiskPressure"]["lastTransitionTime"]
     );
-    assert_eq!(second_conditions["DiskPressure"]["message"], "kubelet has disk pressure");
+    assert_eq!(
+        second_conditions["DiskPressure"]["message"],
+        "kubelet has disk pressure"
+    );
     assert_eq!(second_conditions["DiskPressure"]["reason"], "KubeletHasDiskPressure");
 }
 
 #[test]
 fn heartbeats_are_no_change_but_everything_else_is() {
     let first = build_status(&facts(), &config(), &state(), None, at(100));
-    assert!(!status_changed(&first, &build_status(&facts(), &config(), &state(), Some(&first), at(200))));
+    assert!(!status_changed(
+        &first,
+        &build_status(&facts(), &config(), &state(), Some(&first), at(200))
+    ));
     let mut other = state();
     other.images.pop();
-    assert!(status_changed(&first, &build_status(&facts(), &config(), &other, Some(&first), at(200))));
+    assert!(status_changed(
+        &first,
+        &build_status(&facts(), &config(), &other, Some(&first), at(200))
+    ));
     let mut other = state();
     other.errors = vec!["x".into()];
-    assert!(status_changed(&first, &build_status(&facts(), &config(), &other, Some(&first), at(200))));
+    assert!(status_changed(
+        &first,
+        &build_status(&facts(), &config(), &other, Some(&first), at(200))
+    ));
 }
 
 #[test]
@@ -141,17 +179,27 @@ fn others_fields_and_conditions_stay() {
     assert!(conditions(&after).contains_key("NetworkUnavailable"));
     assert!(after.volumes_attached.is_some());
     assert_eq!(after.capacity.as_ref().unwrap()["example.com/gpu"].0, "3");
-    assert_eq!(after.volumes_in_use, Some(vec!["v".to_owned()]), "until volumes were taken over");
+    assert_eq!(
+        after.volumes_in_use,
+        Some(vec!["v".to_owned()]),
+        "until volumes were taken over"
+    );
     let mut known = state();
     known.volumes_in_use = Some(Vec::new());
-    assert_eq!(build_status(&facts(), &config(), &known, Some(&before), at(1)).volumes_in_use, None);
+    assert_eq!(
+        build_status(&facts(), &config(), &known, Some(&before), at(1)).volumes_in_use,
+        None
+    );
 }
 
 #[test]
 fn the_ready_condition_tells_every_error() {
     let message = |state: &NodeState| {
         let status = build_status(&facts(), &config(), state, None, at(1));
-        (is_ready(&status), conditions(&status)["Ready"]["message"].as_str().unwrap().to_owned())
+        (
+            is_ready(&status),
+            conditions(&status)["Ready"]["message"].as_str().unwrap().to_owned(),
+        )
     };
     let mut s = state();
     assert_eq!(message(&s), (true, "kubelet is posting ready status".into()));
@@ -180,38 +228,70 @@ fn the_runtimes_silence_and_complaints_become_errors() {
     );
     assert!(!health.was_ready());
     let ready = condition("RuntimeReady", true, "", "");
-    health.observe(&[ready.clone(), condition("NetworkReady", false, "NetworkPluginNotReady", "cni")], at(10));
+    health.observe(
+        &[
+            ready.clone(),
+            condition("NetworkReady", false, "NetworkPluginNotReady", "cni"),
+        ],
+        at(10),
+    );
     let network = "NetworkReady=false reason:NetworkPluginNotReady message:cni";
-    assert_eq!(health.errors(None, at(11)), [format!("container runtime network not ready: {network}")]);
+    assert_eq!(
+        health.errors(None, at(11)),
+        [format!("container runtime network not ready: {network}")]
+    );
     assert_eq!(health.network_error(), Some(network));
     health.observe(&[ready, condition("NetworkReady", true, "", "")], at(20));
     assert!(health.errors(None, at(50)).is_empty());
     assert_eq!(health.network_error(), None);
     assert_eq!(health.errors(None, at(51)), ["container runtime is down"]);
-    health.observe(&[condition("RuntimeReady", false, "r", "m"), condition("NetworkReady", true, "", "")], at(52));
+    health.observe(
+        &[
+            condition("RuntimeReady", false, "r", "m"),
+            condition("NetworkReady", true, "", ""),
+        ],
+        at(52),
+    );
     assert_eq!(
         health.errors(None, at(52)),
-        ["container runtime is down", "container runtime not ready: RuntimeReady=false reason:r message:m"]
+        [
+            "container runtime is down",
+            "container runtime not ready: RuntimeReady=false reason:r message:m"
+        ]
     );
 }
 
 #[test]
 fn turns_become_events() {
     let reasons = |before: Option<&NodeStatus>, after: &NodeStatus| {
-        transitions("n", before, after).into_iter().map(|t| t.reason).collect::<Vec<_>>()
+        transitions("n", before, after)
+            .into_iter()
+            .map(|t| t.reason)
+            .collect::<Vec<_>>()
     };
     let mut s = state();
     let first = build_status(&facts(), &config(), &s, None, at(1));
     assert_eq!(
         reasons(None, &first),
-        ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady"]
+        [
+            "NodeHasSufficientMemory",
+            "NodeHasNoDiskPressure",
+            "NodeHasSufficientPID",
+            "NodeReady"
+        ]
     );
-    assert_eq!(transitions("n", None, &first)[3].message, "Node n status is now: NodeReady");
+    assert_eq!(
+        transitions("n", None, &first)[3].message,
+        "Node n status is now: NodeReady"
+    );
     assert!(reasons(Some(&first), &first).is_empty());
     s.errors = vec!["x".into()];
     s.pressure.memory = true;
     let second = build_status(&facts(), &config(), &s, Some(&first), at(2));
-    assert_eq!(reasons(Some(&first), &second), ["NodeHasInsufficientMemory", "NodeNotReady"]);
+    assert_eq!(
+        reasons(Some(&first), &second),
+        ["NodeHasInsufficientMemory", "NodeNotReady"]
+    );
 }
 
 #[test]
@@ -223,14 +303,21 @@ fn reservations_and_thresholds_shrink_what_pods_may_have() {
     f.hugepages.insert(2 << 20, 1 << 30);
     let got = allocatable(&machine_capacity(&f, &c), &c);
     assert_eq!(got["cpu"].0, "1500m");
-    assert_eq!(got["memory"].0, format!("{}Ki", 24_684_092 - 2 * 1024 * 1024 - 100 * 1024));
+    assert_eq!(
+        got["memory"].0,
+        format!("{}Ki", 24_684_092 - 2 * 1024 * 1024 - 100 * 1024)
+    );
     assert_eq!(check_reservations(&f, &c), Ok(()));
     c.system_reserved.insert("cpu".into(), Quantity::from_units(3));
     assert_eq!(
         check_reservations(&f, &c).unwrap_err(),
         "invalid Node Allocatable configuration. Resource \"cpu\" has a reservation of 3 but capacity of 2. Expected capacity >= reservation."
     );
-    assert_eq!(allocatable(&machine_capacity(&f, &c), &c)["cpu"].0, "0", "never below zero");
+    assert_eq!(
+        allocatable(&machine_capacity(&f, &c), &c)["cpu"].0,
+        "0",
+        "never below zero"
+    );
     c.pods_per_core = 10;
     assert_eq!(machine_capacity(&f, &c)["pods"], Quantity::from_units(20));
 }
@@ -240,19 +327,39 @@ fn addresses_follow_the_operator_then_dns_then_the_default_route() {
     let ips = |list: &[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
     let got = |config: &NodeConfig, resolved: &[&str]| {
         node_addresses(config, &facts(), &ips(resolved))
-            .map(|list| list.into_iter().map(|a| format!("{}={}", a.type_, a.address)).collect::<Vec<_>>().join(" "))
+            .map(|list| {
+                list.into_iter()
+                    .map(|a| format!("{}={}", a.type_, a.address))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .map_err(|e| e.to_string())
     };
     let mut c = config();
     assert_eq!(got(&c, &[]).unwrap(), "InternalIP=10.89.0.1 Hostname=lab-node");
-    assert_eq!(got(&c, &["127.0.0.1", "fd00::1"]).unwrap(), "InternalIP=fd00::1 Hostname=lab-node");
-    assert_eq!(got(&c, &["fd00::1", "10.89.0.1"]).unwrap(), "InternalIP=10.89.0.1 Hostname=lab-node");
+    assert_eq!(
+        got(&c, &["127.0.0.1", "fd00::1"]).unwrap(),
+        "InternalIP=fd00::1 Hostname=lab-node"
+    );
+    assert_eq!(
+        got(&c, &["fd00::1", "10.89.0.1"]).unwrap(),
+        "InternalIP=10.89.0.1 Hostname=lab-node"
+    );
     c.node_ips = ips(&["::"]);
-    assert_eq!(got(&c, &["10.89.0.1", "fd00::1"]).unwrap(), "InternalIP=fd00::1 Hostname=lab-node");
+    assert_eq!(
+        got(&c, &["10.89.0.1", "fd00::1"]).unwrap(),
+        "InternalIP=fd00::1 Hostname=lab-node"
+    );
     c.node_ips = ips(&["10.89.0.1", "fd00::1"]);
-    assert_eq!(got(&c, &[]).unwrap(), "InternalIP=10.89.0.1 InternalIP=fd00::1 Hostname=lab-node");
+    assert_eq!(
+        got(&c, &[]).unwrap(),
+        "InternalIP=10.89.0.1 InternalIP=fd00::1 Hostname=lab-node"
+    );
     c.node_ips = ips(&["10.0.0.9"]);
-    assert_eq!(got(&c, &[]).unwrap_err(), "node IP: \"10.0.0.9\" not found in the host's network interfaces");
+    assert_eq!(
+        got(&c, &[]).unwrap_err(),
+        "node IP: \"10.0.0.9\" not found in the host's network interfaces"
+    );
     c.node_ips = ips(&["127.0.0.1"]);
     assert_eq!(got(&c, &[]).unwrap_err(), "nodeIP can't be loopback address");
     let before = build_status(&facts(), &config(), &state(), None, at(1));
@@ -268,10 +375,16 @@ fn a_cloud_controllers_word_stands() {
     let mut c = config();
     c.external_cloud_provider = true;
     let node = build_node(&facts(), &c, &state(), None, at(1));
-    assert_eq!(node.spec.unwrap().taints.unwrap()[0].key, "node.cloudprovider.kubernetes.io/uninitialized");
+    assert_eq!(
+        node.spec.unwrap().taints.unwrap()[0].key,
+        "node.cloudprovider.kubernetes.io/uninitialized"
+    );
     let addresses = node.status.unwrap().addresses.unwrap();
     assert_eq!((addresses.len(), addresses[0].type_.as_str()), (1, "Hostname"));
     c.node_ips = vec!["10.89.0.1".parse().unwrap()];
     let node = build_node(&facts(), &c, &state(), None, at(1));
-    assert_eq!(node.metadata.annotations.unwrap()[ANNOTATION_PROVIDED_NODE_IP], "10.89.0.1");
+    assert_eq!(
+        node.metadata.annotations.unwrap()[ANNOTATION_PROVIDED_NODE_IP],
+        "10.89.0.1"
+    );
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::*;
 use crate::mock::{Mock, Seen, failure};
 
@@ -83,26 +85,6 @@ async fn an_existing_node_is_adjusted_and_keeps_what_is_the_clusters() {
     );
     assert_eq!(requests[2].line(), "PATCH /api/v1/nodes/n/status");
     assert_eq!(requests[2].body["status"]["capacity"], json!({"hugepages-2Mi": "0"}));
-}
-
-#[tokio::test]
-async fn registering_is_tried_until_it_succeeds() {
-    let mock = mock(false, {
-        let count = AtomicU32::new(0);
-        move |_| {
-            if count.fetch_add(1, Ordering::SeqCst) < 2 {
-                failure(500, "InternalError", "no")
-            } else {
-                (201, node("2"))
-            }
-        }
-    });
-    let nodes = started(&mock).await;
-    assert!(nodes.register_until_done(wanted, &CancellationToken::new()).await);
-    assert_eq!(writes(&mock).len(), 3);
-    let ended = CancellationToken::new();
-    ended.cancel();
-    assert!(!nodes.register_until_done(wanted, &ended).await);
 }
 
 #[tokio::test]

@@ -22,7 +22,11 @@ pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
     pub(crate) fn add(&mut self, file: &Path, line: Option<usize>, message: impl Into<String>) {
-        self.0.push(Problem { file: file.to_owned(), line, message: message.into() });
+        self.0.push(Problem {
+            file: file.to_owned(),
+            line,
+            message: message.into(),
+        });
     }
 
     pub(crate) fn into_result<T>(mut self, value: T) -> Result<T, Self> {
@@ -37,8 +41,13 @@ impl Problems {
         for _ in 0..MAX {
             let Err(error) = toml::from_str::<T>(&rest) else { break };
             let span = error.span().unwrap_or(0..0);
-            let line = error.span().map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
-            let key = line.and_then(|n| key_of(text, n)).map(|key| format!("{key}: ")).unwrap_or_default();
+            let line = error
+                .span()
+                .map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+            let key = line
+                .and_then(|n| key_of(text, n))
+                .map(|key| format!("{key}: "))
+                .unwrap_or_default();
             self.add(file, line, key + &error.message().replace('\n', " "));
             if !blank(&mut rest, &span) {
                 break;
@@ -57,7 +66,9 @@ fn key_of(text: &str, line: usize) -> Option<&str> {
 /// Overwrites the lines of a span with spaces, so that offsets stay. False if there was nothing left to overwrite.
 fn blank(text: &mut String, span: &Range<usize>) -> bool {
     let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |i| i + 1);
-    let end = text[span.end.min(text.len())..].find('\n').map_or(text.len(), |i| span.end + i);
+    let end = text[span.end.min(text.len())..]
+        .find('\n')
+        .map_or(text.len(), |i| span.end + i);
     let before = &text[start..end];
     if before.trim().is_empty() {
         return false;

@@ -59,7 +59,10 @@ impl Node {
     /// Beside the pods' logs, where log collectors expect it.
     pub(crate) fn container_logs_dir(&self) -> PathBuf {
         let beside = || self.pod_logs_dir.parent().map(|p| p.join("containers"));
-        self.container_logs_dir.clone().or_else(beside).unwrap_or_else(|| "/var/log/containers".into())
+        self.container_logs_dir
+            .clone()
+            .or_else(beside)
+            .unwrap_or_else(|| "/var/log/containers".into())
     }
 }
 
@@ -108,7 +111,10 @@ pub(crate) struct Standalone {
 
 impl Default for Standalone {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 6443)), kubeconfig: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 6443)),
+            kubeconfig: None,
+        }
     }
 }
 
@@ -121,7 +127,10 @@ pub(crate) struct StaticPods {
 
 impl Default for StaticPods {
     fn default() -> Self {
-        Self { path: None, poll: Span(Duration::from_secs(20)) }
+        Self {
+            path: None,
+            poll: Span(Duration::from_secs(20)),
+        }
     }
 }
 
@@ -144,7 +153,11 @@ pub(crate) struct Network {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { mode: None, socket: "/run/witlet/cni.sock".into(), conf_dir: "/etc/cni/net.d".into() }
+        Self {
+            mode: None,
+            socket: "/run/witlet/cni.sock".into(),
+            conf_dir: "/etc/cni/net.d".into(),
+        }
     }
 }
 
@@ -158,7 +171,11 @@ pub(crate) struct Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { cluster_dns: Vec::new(), cluster_domain: "cluster.local".into(), resolv_conf: "/etc/resolv.conf".into() }
+        Self {
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
+        }
     }
 }
 
@@ -185,7 +202,11 @@ impl<'de> Deserialize<'de> for Listen {
             return Ok(Self(None));
         }
         let parsed = text.parse().map(|address| Self(Some(address)));
-        parsed.map_err(|_| serde::de::Error::custom(format!("{text:?} is neither an address such as \"127.0.0.1:10248\" nor \"off\"")))
+        parsed.map_err(|_| {
+            serde::de::Error::custom(format!(
+                "{text:?} is neither an address such as \"127.0.0.1:10248\" nor \"off\""
+            ))
+        })
     }
 }
 
@@ -197,7 +218,9 @@ pub(crate) struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { healthz: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 10248)))) }
+        Self {
+            healthz: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 10248)))),
+        }
     }
 }
 
@@ -218,7 +241,10 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Text }
+        Self {
+            level: "info".into(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -231,14 +257,20 @@ pub(crate) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { push_interval: Span(Duration::from_secs(30)) }
+        Self {
+            push_interval: Span(Duration::from_secs(30)),
+        }
     }
 }
 
 impl Sections {
     /// A node of a cluster has its network from somebody else; a node of its own needs ours.
     pub(crate) fn network_mode(&self) -> NetworkMode {
-        let default = if self.standalone.is_some() { NetworkMode::Plugin } else { NetworkMode::Runtime };
+        let default = if self.standalone.is_some() {
+            NetworkMode::Plugin
+        } else {
+            NetworkMode::Runtime
+        };
         self.network.mode.unwrap_or(default)
     }
 
@@ -257,7 +289,11 @@ impl Sections {
             ("log", self.log == other.log),
             ("metrics", self.metrics == other.metrics),
         ];
-        sections.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+        sections
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// What is wrong beyond the single key.

@@ -11,8 +11,22 @@ fn load(text: &str) -> Result<Config, Problems> {
 #[test]
 fn the_smallest_configuration_has_the_default_plugins() {
     let config = load("[standalone]\n").unwrap();
-    let on: Vec<&str> = config.plugins.plugins.iter().filter(|(_, s)| s.enabled).map(|(n, _)| n.as_str()).collect();
-    assert_eq!(on, ["network-cni", "policy-pod-security", "probe-standard", "volume-standard"]);
+    let on: Vec<&str> = config
+        .plugins
+        .plugins
+        .iter()
+        .filter(|(_, s)| s.enabled)
+        .map(|(n, _)| n.as_str())
+        .collect();
+    assert_eq!(
+        on,
+        [
+            "network-cni",
+            "policy-pod-security",
+            "probe-standard",
+            "volume-standard"
+        ]
+    );
 }
 
 #[test]
@@ -30,7 +44,10 @@ fn every_problem_is_reported_with_its_line() {
         assert!(lines.contains(&Some(line)), "line {line}: {problems}");
     }
     let all = problems.to_string();
-    assert!(all.contains("nmae") && all.contains("root_dir") && all.contains("[standalone]"), "{all}");
+    assert!(
+        all.contains("nmae") && all.contains("root_dir") && all.contains("[standalone]"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -42,14 +59,20 @@ fn drop_ins_are_merged_in_name_order() {
     fs::write(dir.path().join("conf.d/20.toml"), "[node]\nname = \"c\"\n").unwrap();
     fs::write(dir.path().join("conf.d/10.toml"), "[node]\nname = \"b\"\n").unwrap();
     let config = Config::load(&path).unwrap();
-    assert_eq!((config.sections.node.name.as_deref(), config.sections.node.max_pods), (Some("c"), 5));
+    assert_eq!(
+        (config.sections.node.name.as_deref(), config.sections.node.max_pods),
+        (Some("c"), 5)
+    );
 }
 
 #[test]
 fn a_default_plugin_is_changed_by_its_stanza() {
     let text = "[standalone]\n[plugin.policy-pod-security]\nconfig = { level = \"baseline\" }\n[plugin.sink-log]\nenabled = true\n";
     let config = load(text).unwrap();
-    assert_eq!(config.plugins.plugins["policy-pod-security"].config["level"].as_str(), Some("baseline"));
+    assert_eq!(
+        config.plugins.plugins["policy-pod-security"].config["level"].as_str(),
+        Some("baseline")
+    );
     assert!(config.plugins.plugins["sink-log"].enabled);
 }
 
@@ -59,8 +82,15 @@ fn the_commented_example_is_a_valid_configuration() {
     let text = fs::read_to_string(path).unwrap();
     load(&text).unwrap();
     // Every commented key exists as well. Prose has a blank after the '#'.
-    let key = |line: &str| line.strip_prefix('#').filter(|l| !l.is_empty() && !l.starts_with(' ')).map(str::to_owned);
-    let all: String = text.lines().map(|l| key(l).unwrap_or_else(|| l.to_owned()) + "\n").collect();
+    let key = |line: &str| {
+        line.strip_prefix('#')
+            .filter(|l| !l.is_empty() && !l.starts_with(' '))
+            .map(str::to_owned)
+    };
+    let all: String = text
+        .lines()
+        .map(|l| key(l).unwrap_or_else(|| l.to_owned()) + "\n")
+        .collect();
     let mut problems = Problems::default();
     problems.check::<Sections>(Path::new("witlet.toml"), &all);
     assert_eq!(problems, Problems::default());
