@@ -6,7 +6,7 @@ use std::path::Path;
 use witlet_core::desired::{ANNOTATION_CONFIG_HASH, ContainerKind, annotation, containers, is_mirror, key, uid};
 use witlet_core::ids::PodUid;
 
-use crate::pods::Goal;
+use crate::pods::{Goal, Run};
 use crate::world::State;
 
 impl State {
@@ -70,6 +70,8 @@ impl State {
             let running = self.machine.containers.values().filter(own).filter(|c| c.runs()).count();
             let lives = runs && kind != ContainerKind::Init;
             expect(&format!("running instances of {}", container.name), running, usize::from(lives));
+            let passing = self.machine.containers.values().filter(own).filter(|c| c.runs() && c.run != Run::Forever).count();
+            expect(&format!("instances of {} that will not stay", container.name), passing, 0);
             let dead = self.machine.containers.values().filter(own).filter(|c| !c.runs()).count();
             // The newest one is shown; and the one before it if that never ran.
             if dead > 2 {

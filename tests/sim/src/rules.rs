@@ -82,7 +82,8 @@ impl State {
         let wanted = containers(spec).find(|(_, c)| c.name == instance.it.name);
         let sandbox = self.machine.sandboxes.get(&instance.it.sandbox_id);
         let started = self.api.created.get(uid).copied().unwrap_or_default();
-        let deadline = spec.active_deadline_seconds.map(|s| started + SignedDuration::from_secs(s));
+        // The API keeps whole seconds of the moment from which it counts.
+        let deadline = spec.active_deadline_seconds.map(|s| started + SignedDuration::from_secs(s - 1));
         let latest = self.machine.latest(uid, &instance.it.name);
         if instance.run == Run::Wedged {
             Some("it is wedged")

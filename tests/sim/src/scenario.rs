@@ -210,7 +210,11 @@ async fn live(world: &World) -> End {
                 }
             }
         }
-        if world.lock().crash {
+        let state = world.lock();
+        if let Some(first) = state.violations.first() {
+            return End::Over(Err(first.clone()));
+        }
+        if state.crash {
             return End::Killed;
         }
     }
@@ -218,9 +222,6 @@ async fn live(world: &World) -> End {
 
 /// None: it goes on.
 fn judge(state: &State, good_since: &mut Option<Timestamp>) -> Option<Result<(), String>> {
-    if let Some(first) = state.violations.first() {
-        return Some(Err(first.clone()));
-    }
     if !state.is_calm() || state.steps_left() {
         return None;
     }
