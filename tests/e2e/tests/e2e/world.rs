@@ -41,7 +41,6 @@ impl World {
         let agent = lab.agent(&witlet)?;
         Ok(Self {
             witlet,
-            cni,
             agent: Mutex::new(agent),
             containerd: Mutex::new(containerd),
             lab,
@@ -247,10 +246,18 @@ impl Ctx {
 
     /// An event with that reason, and its message.
     pub(crate) async fn wait_event(&self, object: &str, reason: &str) -> Result<String> {
-        eventually(&format!("an event {reason} about {object}"), SOON, || async {
+        self.wait_event_that(object, reason, "").await
+    }
+
+    /// The same, of those whose message contains `words`.
+    pub(crate) async fn wait_event_that(&self, object: &str, reason: &str, words: &str) -> Result<String> {
+        eventually(&format!("an event {reason} {words:?} about {object}"), SOON, || async {
             let events = self.events(object).await?;
-            let found = events.into_iter().find(|e| e.reason.as_deref() == Some(reason));
-            Ok(found.map(|e| e.message.unwrap_or_default()))
+            let mut messages = events
+                .into_iter()
+                .filter(|e| e.reason.as_deref() == Some(reason))
+                .filter_map(|e| e.message);
+            Ok(messages.find(|m| m.contains(words)))
         })
         .await
     }
@@ -291,10 +298,7 @@ impl Ctx {
             }
         }
         let log = self.world.agent_log();
-        let lines: Vec<&str> = log
-            .lines()
-            .filter(|l| l.contains(&self.ns) || l.contains("ERROR"))
-            .collect();
+        let lines: Vec<&str> = log.lines().filter(|l| l.contains(&self.ns)).collect();
         for line in &lines[lines.len().saturating_sub(12)..] {
             text.push_str(&format!("\n    | {line}"));
         }

@@ -75,7 +75,7 @@ pub(super) async fn environment_is_complete(ctx: Ctx) -> Result<()> {
     ctx.secret("keys", &json!({ "token": "s3cr3t" })).await?;
     let mut pod = once(
         "p",
-        r#"for v in PLAIN COMPOSED ESCAPED UNKNOWN NAME NS NODE IP LABEL SA LIMIT MILLI COLOR PRE_SHAPE TOKEN; do eval "echo $v=\$$v"; done; echo "ARG=$0""#,
+        r#"for v in PLAIN COMPOSED ESCAPED UNKNOWN NAME NS NODE IP LABEL SA LIMIT MILLI COLOR PRE_SHAPE TOKEN; do env | grep "^$v="; done; echo "ARG=$0""#,
         &json!({
             "env": [
                 { "name": "PLAIN", "value": "a b" },

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 
 use crate::guest::{Behaviour, policy};
 use crate::spec::web;
@@ -165,7 +166,10 @@ pub(super) async fn a_plugin_is_swapped_on_the_running_node(ctx: Ctx) -> Result<
 }
 
 pub(super) async fn the_metrics_tell_of_each_plugin(ctx: Ctx) -> Result<()> {
-    ctx.create(&web("p")).await?;
+    let mut pod = web("p");
+    pod["spec"]["volumes"] = json!([{ "name": "v", "emptyDir": {} }]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([{ "name": "v", "mountPath": "/v" }]);
+    ctx.create(&pod).await?;
     ctx.wait_ready("p").await?;
     let (status, text) = ctx.world.agent(|agent| agent.get("/metrics"))?;
     same("status", status, 200)?;
@@ -180,7 +184,7 @@ pub(super) async fn the_metrics_tell_of_each_plugin(ctx: Ctx) -> Result<()> {
             .lines()
             .filter(|l| l.starts_with("witlet_plugin_calls_total{") && l.contains(&label))
             .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
-        ensure!(calls.sum::<f64>() >= 1.0, "no calls of {plugin} are counted:\n{text}");
+        ensure!(calls.sum::<f64>() >= 1.0, "no calls of {plugin} are counted");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::spec::{STAY, pod, shell, web_container};
-use crate::world::{Ctx, SOON, See, same};
+use crate::world::{Ctx, SOON, See, eventually, same};
 
 /// A pod whose `main` sees this scenario's directory on the node as `/out`.
 fn with_out(ctx: &Ctx, name: &str, more: &Value) -> Value {
@@ -55,11 +55,16 @@ pub(super) async fn readiness_flips(ctx: Ctx) -> Result<()> {
 pub(super) async fn liveness_restarts(ctx: Ctx) -> Result<()> {
     // The new container finds the file gone: the first thing it does.
     let more = json!({
-        "command": ["sh", "-c", format!("rm -f /out/dead; {STAY}")],
+        "command": ["sh", "-c", format!("rm -f /out/dead; touch /out/up; {STAY}")],
         "livenessProbe": exec("test ! -e /out/dead", &json!({ "failureThreshold": 2 })),
     });
     ctx.create(&with_out(&ctx, "p", &more)).await?;
     let before = ctx.wait_ready("p").await?;
+    let up = ctx.scratch().join("up");
+    eventually("the container to be that far", SOON, || async {
+        Ok(up.exists().then_some(()))
+    })
+    .await?;
     fs::write(ctx.scratch().join("dead"), "")?;
     let after = ctx
         .wait("p", "one restart", SOON, |pod| {
@@ -146,9 +151,12 @@ pub(super) async fn every_handler_works(ctx: Ctx) -> Result<()> {
     }
     for (name, _, reason) in &bad {
         let name = format!("bad-{name}");
-        let message = ctx.wait_event(&name, "Unhealthy").await?;
-        let fits = message.starts_with("Readiness probe failed: ") && message.contains(reason);
-        ensure!(fits, "{name}: Unhealthy says {message:?}, which lacks {reason:?}");
+        // The first ones may come from before the server listened.
+        let message = ctx.wait_event_that(&name, "Unhealthy", reason).await?;
+        ensure!(
+            message.starts_with("Readiness probe failed: "),
+            "{name}: Unhealthy says {message:?}"
+        );
         ensure!(
             !ctx.wait_phase(&name, "Running").await?.condition("Ready"),
             "{name} is ready"

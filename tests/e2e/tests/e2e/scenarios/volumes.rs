@@ -145,7 +145,7 @@ pub(super) async fn missing_objects_hold_the_pod(ctx: Ctx) -> Result<()> {
     ctx.create(&pod(
         "p",
         &json!({
-            "containers": [shell("main", &format!("cat /c/late; {STAY}"), &mount)],
+            "containers": [shell("main", &format!("cat /c/late; echo; {STAY}"), &mount)],
             "volumes": [{ "name": "c", "configMap": { "name": "late" } }],
         }),
     ))
