@@ -3,15 +3,14 @@
 //! The agent makes `kubepods`, its two parents for Burstable and BestEffort pods, and one cgroup per pod. Containers' cgroups
 //! below are the runtime's. On version 1 a cgroup is one directory in every hierarchy; on version 2 it is one directory.
 //!
-//! With the systemd driver the names are those of slices. Where systemd itself does not run, they are plain directories. Where
-//! it does, a slice belongs to systemd and only systemd may make it; asking it over D-Bus is not built yet, and every call
-//! says so ([`Unavailable`](witlet_ports::Class::Unimplemented)) rather than write behind systemd's back.
+//! With the systemd driver the names are those of slices. Where systemd runs, a slice belongs to it: it is asked over D-Bus to
+//! make, change and remove slices (`systemd.rs`), and what it has no property for (hugepages, a quota finer than a percent,
+//! controllers it does not know) is made and written below its slice. Where it does not run, slices are plain directories.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tracing::warn;
@@ -21,6 +20,8 @@ use witlet_ports::{Class, Error, Result};
 
 mod hierarchy;
 mod names;
+mod removal;
+mod systemd;
 mod values;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use hierarchy::{Hierarchy, Mount, Version};
 pub use names::Driver;
 
 use names::Names;
+use systemd::{Bus, Slices, unit};
 use values::Values;
 
 /// Limits of all pods together.
@@ -48,104 +50,80 @@ pub struct CgroupTree(Arc<Tree>);
 struct Tree {
     hierarchy: Hierarchy,
     names: Names,
-    /// Only systemd may make slices here.
-    systemd_runs: bool,
+    /// Only systemd may make slices here. None where it does not run, or is not asked.
+    systemd: Option<Box<dyn Slices>>,
 }
 
 const QOS: [&str; 3] = ["Guaranteed", "Burstable", "BestEffort"];
 const MIN_SHARES: u64 = 2;
-/// As often as the kubelet kills what is left in a pod's cgroup.
-const KILL_PASSES: usize = 5;
-const PAUSE: Duration = Duration::from_millis(20);
-/// A cgroup stays busy for a moment after its last process died.
-const RMDIR_TRIES: usize = 50;
 
 impl CgroupTree {
     /// `root` is the cgroup below which everything is made: `/`, or `/some/path`.
     pub fn new(hierarchy: Hierarchy, driver: Driver, root: &str) -> Self {
-        Self::with_systemd(hierarchy, driver, root, Path::new("/run/systemd/system").is_dir())
+        let asked = driver == Driver::Systemd && Path::new("/run/systemd/system").is_dir();
+        Self::with_systemd(hierarchy, driver, root, asked.then(|| Box::new(Bus::machine()) as _))
     }
 
-    fn with_systemd(hierarchy: Hierarchy, driver: Driver, root: &str, systemd_runs: bool) -> Self {
+    fn with_systemd(hierarchy: Hierarchy, driver: Driver, root: &str, systemd: Option<Box<dyn Slices>>) -> Self {
         Self(Arc::new(Tree {
             hierarchy,
             names: Names::new(driver, root),
-            systemd_runs,
+            systemd,
         }))
     }
 
     /// Makes the parents of all pods. Controllers that the machine does not have are named in one warning.
     pub async fn start(&self, limits: &KubepodsLimits) -> Result<()> {
-        let limits = limits.clone();
-        self.blocking(move |tree| {
-            tree.may_make()?;
-            let missing = tree.hierarchy.missing();
-            if !missing.is_empty() {
-                warn!(
-                    controllers = missing.join(","),
-                    "cgroup controllers are missing: limits of these kinds do not hold"
-                );
-            }
-            tree.make(
-                &tree.names.kubepods(),
-                &Values {
-                    cpu_shares: Some(limits.cpu_shares),
-                    memory_limit: Some(limits.memory_limit),
-                    pids_limit: limits.pids_limit,
-                    hugepages: limits.hugepages,
-                    ..Values::default()
-                },
-            )?;
-            let least = Values {
-                cpu_shares: Some(MIN_SHARES),
-                ..Values::default()
-            };
-            tree.make(&tree.names.parent("Burstable"), &least)?;
-            tree.make(&tree.names.parent("BestEffort"), &least)
-        })
-        .await
+        let tree = &self.0;
+        let missing = tree.hierarchy.missing();
+        if !missing.is_empty() {
+            warn!(
+                controllers = missing.join(","),
+                "cgroup controllers are missing: limits of these kinds do not hold"
+            );
+        }
+        let values = Values {
+            cpu_shares: Some(limits.cpu_shares),
+            memory_limit: Some(limits.memory_limit),
+            pids_limit: limits.pids_limit,
+            hugepages: limits.hugepages.clone(),
+            ..Values::default()
+        };
+        self.make(tree.names.kubepods(), values).await?;
+        self.make(tree.names.parent("Burstable"), shares(MIN_SHARES)).await?;
+        self.make(tree.names.parent("BestEffort"), shares(MIN_SHARES)).await
     }
 
     /// The weight of all Burstable pods together: the sum of their requests.
-    pub async fn set_burstable_shares(&self, shares: u64) -> Result<()> {
-        self.blocking(move |tree| {
-            let values = Values {
-                cpu_shares: Some(shares.max(MIN_SHARES)),
-                ..Values::default()
-            };
-            tree.write(&tree.names.parent("Burstable"), &values)
-        })
-        .await
+    pub async fn set_burstable_shares(&self, weight: u64) -> Result<()> {
+        self.change(self.0.names.parent("Burstable"), shares(weight.max(MIN_SHARES)))
+            .await
     }
 
     /// Lets a pod's cgroup weigh next to nothing, where it cannot be removed yet.
     pub async fn starve(&self, uid: &PodUid) -> Result<()> {
-        let uid = uid.clone();
-        self.blocking(move |tree| {
-            for path in tree.of_pod(&uid)? {
-                if tree.hierarchy.has(&path) {
-                    tree.write(
-                        &path,
-                        &Values {
-                            cpu_shares: Some(MIN_SHARES),
-                            ..Values::default()
-                        },
-                    )?;
-                }
+        for path in self.0.of_pod(uid)? {
+            let here = path.clone();
+            if self.blocking(move |tree| Ok(tree.hierarchy.has(&here))).await? {
+                self.change(path, shares(MIN_SHARES)).await?;
             }
-            Ok(())
-        })
-        .await
+        }
+        Ok(())
     }
 
     /// Removes the parents of all pods, where no pod is left. For a node that leaves the machine as it found it.
     pub async fn remove_empty(&self) -> Result<()> {
-        self.blocking(|tree| {
-            for path in [
-                tree.names.parent("BestEffort"),
-                tree.names.parent("Burstable"),
-                tree.names.kubepods(),
-            ] {
+        let names = &self.0.names;
+        for path in [names.parent("BestEffort"), names.parent("Burstable"), names.kubepods()] {
+            if let Some(systemd) = &self.0.systemd {
+                // systemd ends what is in a slice, where rmdir would refuse.
+                let here = path.clone();
+                if !self.blocking(move |tree| Ok(tree.is_empty(&here))).await? {
+                    return Err(Error::retry(format!("cannot remove cgroup {path}: it is in use")));
+                }
+                systemd.stop(unit(&path)).await?;
+            }
+            self.blocking(move |tree| {
                 for mount in tree.hierarchy.mounts() {
                     match std::fs::remove_dir(join(&mount.path, &path)) {
                         Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound) => {
@@ -154,10 +132,28 @@ impl CgroupTree {
                         _ => {}
                     }
                 }
-            }
-            Ok(())
-        })
-        .await
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn make(&self, path: String, values: Values) -> Result<()> {
+        self.tell(&path, &values).await?;
+        self.blocking(move |tree| tree.make(&path, &values)).await
+    }
+
+    async fn change(&self, path: String, values: Values) -> Result<()> {
+        self.tell(&path, &values).await?;
+        self.blocking(move |tree| tree.write(&path, &values)).await
+    }
+
+    /// Before anything is written: systemd must know what it could otherwise undo.
+    async fn tell(&self, path: &str, values: &Values) -> Result<()> {
+        let Some(systemd) = &self.0.systemd else { return Ok(()) };
+        let properties = systemd::properties(values, self.0.hierarchy.version(), systemd.release().await?);
+        systemd.apply(unit(path), &properties).await
     }
 
     /// Cgroup files are quick but not asynchronous.
@@ -186,24 +182,16 @@ impl Cgroups for CgroupTree {
     }
 
     async fn ensure(&self, cgroup: &PodCgroup) -> Result<()> {
-        let cgroup = cgroup.clone();
-        self.blocking(move |tree| {
-            tree.may_make()?;
-            check_uid(&PodUid::from(cgroup.uid.as_str()))?;
-            let path = tree.names.pod(&cgroup.uid, &cgroup.qos);
-            tree.make(
-                &path,
-                &Values {
-                    cpu_shares: Some(cgroup.cpu_shares),
-                    cpu_period: Some(cgroup.cpu_period).filter(|p| *p > 0),
-                    cpu_quota: Some(cgroup.cpu_quota),
-                    memory_limit: Some(cgroup.memory_limit),
-                    pids_limit: cgroup.pids_limit.filter(|l| *l > 0),
-                    hugepages: cgroup.hugepages,
-                },
-            )
-        })
-        .await
+        check_uid(&PodUid::from(cgroup.uid.as_str()))?;
+        let values = Values {
+            cpu_shares: Some(cgroup.cpu_shares),
+            cpu_period: Some(cgroup.cpu_period).filter(|p| *p > 0),
+            cpu_quota: Some(cgroup.cpu_quota),
+            memory_limit: Some(cgroup.memory_limit),
+            pids_limit: cgroup.pids_limit.filter(|l| *l > 0),
+            hugepages: cgroup.hugepages.clone(),
+        };
+        self.make(self.0.names.pod(&cgroup.uid, &cgroup.qos), values).await
     }
 
     async fn remove(&self, uid: &PodUid) -> Result<()> {
@@ -213,7 +201,8 @@ impl Cgroups for CgroupTree {
                 let paths = tree.of_pod(&uid)?;
                 Ok(paths
                     .into_iter()
-                    .filter(|path| tree.hierarchy.has(path))
+                    // systemd may hold a slice whose directory somebody removed.
+                    .filter(|path| tree.systemd.is_some() || tree.hierarchy.has(path))
                     .collect::<Vec<_>>())
             })
             .await?;
@@ -249,29 +238,10 @@ impl Cgroups for CgroupTree {
     }
 }
 
-impl CgroupTree {
-    async fn remove_one(&self, path: String) -> Result<()> {
-        for _ in 0..KILL_PASSES {
-            let here = path.clone();
-            if self.blocking(move |tree| Ok(tree.kill(&here))).await? == 0 {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        let mut last = None;
-        for _ in 0..RMDIR_TRIES {
-            let here = path.clone();
-            match self.blocking(move |tree| Ok(tree.rmdir(&here))).await? {
-                Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
-            }
-            // Somebody may have been born meanwhile.
-            let here = path.clone();
-            self.blocking(move |tree| Ok(tree.kill(&here))).await?;
-            tokio::time::sleep(PAUSE).await;
-        }
-        let why = last.map_or_else(String::new, |e| e.to_string());
-        Err(Error::retry(format!("cannot remove cgroup {path}: {why}")))
+fn shares(shares: u64) -> Values {
+    Values {
+        cpu_shares: Some(shares),
+        ..Values::default()
     }
 }
 
@@ -291,17 +261,6 @@ fn join(mount: &Path, cgroup: &str) -> PathBuf {
 }
 
 impl Tree {
-    fn may_make(&self) -> Result<()> {
-        if self.names.driver() == Driver::Systemd && self.systemd_runs {
-            return Err(Error::new(
-                Class::Unimplemented,
-                "the cgroup driver is systemd and systemd runs here: making slices through systemd is not built yet; \
-                 set the driver to cgroupfs, in the runtime's configuration too",
-            ));
-        }
-        Ok(())
-    }
-
     fn of_pod(&self, uid: &PodUid) -> Result<Vec<String>> {
         check_uid(uid)?;
         Ok(QOS.iter().map(|qos| self.names.pod(uid.as_str(), qos)).collect())
@@ -332,64 +291,5 @@ impl Tree {
             }
         }
         Ok(())
-    }
-
-    /// SIGKILL to every process in it and below. Returns how many there were.
-    fn kill(&self, path: &str) -> usize {
-        let mut pids = BTreeSet::new();
-        for mount in self.hierarchy.mounts() {
-            let dir = join(&mount.path, path);
-            // Version 2 can do it in one stroke, which no fork outruns.
-            if self.hierarchy.version() == Version::V2 {
-                let _ = std::fs::write(dir.join("cgroup.kill"), "1");
-            }
-            collect_pids(&dir, &mut pids);
-        }
-        // 0 is a process of another pid namespace, 1 and ourselves can only be there by a mistake.
-        let own = rustix::process::getpid();
-        let victims: Vec<_> = pids
-            .iter()
-            .filter(|pid| **pid > 1)
-            .filter_map(|pid| rustix::process::Pid::from_raw(*pid))
-            .collect();
-        let victims: Vec<_> = victims.into_iter().filter(|pid| *pid != own).collect();
-        for pid in &victims {
-            let _ = rustix::process::kill_process(*pid, rustix::process::Signal::KILL);
-        }
-        victims.len()
-    }
-
-    fn rmdir(&self, path: &str) -> io::Result<()> {
-        self.hierarchy
-            .mounts()
-            .iter()
-            .try_for_each(|mount| remove_tree(&join(&mount.path, path)))
-    }
-}
-
-fn collect_pids(dir: &Path, pids: &mut BTreeSet<i32>) {
-    let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(text.lines().filter_map(|line| line.trim().parse::<i32>().ok()));
-    for child in children(dir) {
-        collect_pids(&child, pids);
-    }
-}
-
-fn children(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-        .map(|e| e.path())
-        .collect()
-}
-
-/// Directories only, children first: the files in them are the kernel's.
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    for child in children(dir) {
-        remove_tree(&child)?;
-    }
-    match std::fs::remove_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }

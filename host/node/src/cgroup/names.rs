@@ -24,10 +24,6 @@ impl Names {
         }
     }
 
-    pub(super) fn driver(&self) -> Driver {
-        self.driver
-    }
-
     pub(super) fn kubepods(&self) -> String {
         self.path(&["kubepods"])
     }

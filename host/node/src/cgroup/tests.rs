@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Mutex;
 
+use super::removal::remove_tree;
 use super::*;
 
 fn uid(text: &str) -> PodUid {
@@ -249,20 +251,131 @@ async fn version_2_hands_controllers_down() {
     assert!(tree.exists(&uid("u1"), "Burstable").await);
 }
 
+/// Remembers what it was asked, in order.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Slices for Asked {
+    async fn release(&self) -> Result<u32> {
+        Ok(252)
+    }
+
+    async fn apply(&self, slice: &str, properties: &systemd::Properties) -> Result<()> {
+        let weight = properties.iter().find_map(|(name, value)| match (*name, value) {
+            ("CPUShares", zbus::Variant::U64(shares)) => Some(format!(" CPUShares={shares}")),
+            _ => None,
+        });
+        let weight = weight.unwrap_or_default();
+        self.0.lock().unwrap().push(format!("apply {slice}{weight}"));
+        Ok(())
+    }
+
+    async fn stop(&self, slice: &str) -> Result<()> {
+        self.0.lock().unwrap().push(format!("stop {slice}"));
+        Ok(())
+    }
+}
+
+impl Asked {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
 #[tokio::test]
-async fn slices_are_directories_only_where_systemd_does_not_run() {
+async fn slices_are_plain_directories_where_systemd_does_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let hierarchy = fake_v1(dir.path(), &["cpu"]);
-    let plain = CgroupTree::with_systemd(hierarchy.clone(), Driver::Systemd, "/", false);
+    let plain = CgroupTree::with_systemd(hierarchy, Driver::Systemd, "/", None);
     plain.start(&KubepodsLimits::default()).await.unwrap();
     plain.ensure(&pod("u-1")).await.unwrap();
     assert_eq!(plain.pods().await.unwrap(), [uid("u-1")]);
     let slice = plain.parent(&uid("u-1"), "Burstable");
     assert!(dir.path().join("cpu").join(slice.trim_start_matches('/')).is_dir());
-    let owned = CgroupTree::with_systemd(hierarchy, Driver::Systemd, "/", true);
-    let error = owned.ensure(&pod("u-2")).await.unwrap_err();
-    assert_eq!(error.class, Class::Unimplemented);
-    assert!(error.message.contains("cgroupfs"), "{error}");
+}
+
+#[tokio::test]
+async fn slices_are_systemds_where_it_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let hierarchy = fake_v1(dir.path(), &["cpu", "hugetlb"]);
+    let asked = Asked::default();
+    let tree = CgroupTree::with_systemd(hierarchy, Driver::Systemd, "/", Some(Box::new(asked.clone())));
+    tree.start(&KubepodsLimits {
+        cpu_shares: 2048,
+        ..Default::default()
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        asked.take(),
+        [
+            "apply kubepods.slice CPUShares=2048",
+            "apply kubepods-burstable.slice CPUShares=2",
+            "apply kubepods-besteffort.slice CPUShares=2",
+        ]
+    );
+    tree.ensure(&PodCgroup {
+        hugepages: vec![("2MB".into(), 4096)],
+        cpu_quota: Some(12_345),
+        ..pod("u-1")
+    })
+    .await
+    .unwrap();
+    tree.set_burstable_shares(300).await.unwrap();
+    tree.starve(&uid("u-1")).await.unwrap();
+    let slice = "kubepods-burstable-podu_1.slice";
+    assert_eq!(
+        asked.take(),
+        [
+            format!("apply {slice} CPUShares=102"),
+            "apply kubepods-burstable.slice CPUShares=300".into(),
+            format!("apply {slice} CPUShares=2"),
+        ]
+    );
+    // What systemd cannot hold, or not so exactly.
+    let path = format!("kubepods.slice/kubepods-burstable.slice/{slice}");
+    let at = |controller: &str, file: &str| text(dir.path().join(controller).join(&path).join(file));
+    assert_eq!(at("cpu", "cpu.cfs_quota_us"), "12345");
+    assert_eq!(at("hugetlb", "hugetlb.2MB.limit_in_bytes"), "4096");
+
+    // A kernel's files do not stand in the way of rmdir.
+    let empty = |path: &str| {
+        for controller in ["cpu", "hugetlb"] {
+            let entries = std::fs::read_dir(join(&dir.path().join(controller), path)).unwrap();
+            for entry in entries.flatten().filter(|e| e.path().is_file()) {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    };
+    for parent in [
+        tree.0.names.parent("BestEffort"),
+        tree.0.names.parent("Burstable"),
+        tree.0.names.kubepods(),
+    ] {
+        empty(&parent);
+    }
+    let refused = tree.remove_empty().await.unwrap_err();
+    assert!(refused.message.contains("kubepods-burstable.slice"), "{refused}");
+    let stopped = asked.take();
+    assert_eq!(
+        stopped,
+        ["stop kubepods-besteffort.slice"],
+        "never one with a pod in it"
+    );
+
+    empty(&path);
+    tree.remove(&uid("u-1")).await.unwrap();
+    assert!(asked.take().contains(&format!("stop {slice}")));
+    assert!(!tree.0.hierarchy.has(&path));
+    tree.remove(&uid("u-1")).await.unwrap();
+    assert!(
+        asked.take().contains(&format!("stop {slice}")),
+        "a unit may outlive its directory"
+    );
+    tree.remove_empty().await.unwrap();
+    assert!(asked.take().contains(&"stop kubepods.slice".to_owned()));
+    assert!(!tree.0.hierarchy.has("kubepods.slice"));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub(super) struct Values {
     pub(super) hugepages: Vec<(String, u64)>,
 }
 
-const PERIOD: u64 = 100_000;
+pub(super) const PERIOD: u64 = 100_000;
 
 impl Values {
     /// Controller, file and content, in the order in which the kernel takes them.
@@ -65,6 +65,6 @@ impl Values {
 }
 
 /// Rule 70.
-fn weight(shares: u64) -> u64 {
+pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
