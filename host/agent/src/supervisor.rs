@@ -23,7 +23,7 @@ use witlet_ports::source::PodSet;
 use crate::context::Context;
 use crate::pleg::{Listed, RuntimePods};
 use crate::pod::gc;
-use crate::pod::worker::{Nudge, Worker};
+use crate::pod::worker::{Ended, Nudge, Worker};
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
@@ -39,13 +39,19 @@ pub struct Supervisor {
     runtime_pods: watch::Receiver<RuntimePods>,
     workers: HashMap<PodUid, Entry>,
     /// Ended, but still in their source.
-    finished: HashMap<PodUid, PodKey>,
-    tasks: JoinSet<PodUid>,
+    finished: HashMap<PodUid, Finished>,
+    tasks: JoinSet<Ended>,
     task_of: HashMap<Id, PodUid>,
     cleanups: JoinSet<(PodUid, bool)>,
     cleaning: BTreeSet<PodUid>,
     /// Cleaned up, with what the runtime's list showed of them before: it may show that for a while.
     cleaned: BTreeMap<PodUid, Listed>,
+}
+
+struct Finished {
+    key: PodKey,
+    /// Its object was deleted too.
+    deleted: bool,
 }
 
 struct Entry {
@@ -102,14 +108,15 @@ impl Supervisor {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, PodUid), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, Ended), tokio::task::JoinError>) {
         let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
         let Some(uid) = self.task_of.remove(&id) else { return };
         self.context.nudges.remove(&uid);
         let Some(entry) = self.workers.remove(&uid) else { return };
         match ended {
-            Ok(_) => {
-                self.finished.insert(uid, entry.key);
+            Ok((_, Ended { deleted, .. })) => {
+                let key = entry.key;
+                self.finished.insert(uid, Finished { key, deleted });
             }
             Err(error) => {
                 error!(%error, pod = %entry.key, "the pod's worker failed; it is started again");
@@ -175,7 +182,7 @@ impl Supervisor {
             .finished
             .iter()
             .filter(|(uid, _)| !wanted.contains_key(uid) && !self.cleaning.contains(*uid))
-            .map(|(uid, key)| (uid.clone(), key.clone()))
+            .map(|(uid, finished)| (uid.clone(), finished.key.clone()))
             .collect();
         for (uid, key) in gone {
             let seen = listed.get(&uid).cloned();
@@ -199,7 +206,8 @@ impl Supervisor {
 
     /// An ended pod comes back to a worker only to be deleted.
     fn done_with(&self, uid: &PodUid, pod: &Pod) -> bool {
-        self.finished.contains_key(uid) && pod.metadata.deletion_timestamp.is_none()
+        let finished = self.finished.get(uid);
+        finished.is_some_and(|f| f.deleted || pod.metadata.deletion_timestamp.is_none())
     }
 
     /// May it run here? Pods that are ending or have ended are not asked.

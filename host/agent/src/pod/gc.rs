@@ -3,14 +3,33 @@
 use std::fs;
 use std::path::Path;
 
-use tracing::warn;
+use tracing::{debug, warn};
 use witlet_core::ids::{PodKey, PodUid};
-use witlet_core::observed::{Container, ObservedPod};
+use witlet_core::observed::{Container, ObservedPod, Receipt, Sandbox, SandboxState};
 use witlet_ports::Result;
 
 use crate::context::Context;
 use crate::pod::observe::inspect;
 use crate::pod::{files, volumes};
+
+/// Removes sandboxes that broke down and hold no container any more; the newest one stays (the kubelet contract, pod 2 rule
+/// 25).
+pub async fn prune_sandboxes(context: &Context, have: &mut ObservedPod) {
+    let dead = |s: &&Sandbox| s.state == SandboxState::NotReady && have.containers.iter().all(|c| c.sandbox_id != s.id);
+    let dead: Vec<String> = have.sandboxes.iter().skip(1).filter(dead).map(|s| s.id.clone()).collect();
+    let runtime = &context.ports.runtime;
+    for id in dead {
+        let stopped = runtime.stop_sandbox(&id).await;
+        let removed = match stopped {
+            Ok(()) => runtime.remove_sandbox(&id).await,
+            Err(error) => Err(error),
+        };
+        match removed {
+            Ok(()) => have.apply(Receipt::SandboxRemoved(id)),
+            Err(error) => debug!(%error, id, "cannot remove a dead sandbox yet"),
+        }
+    }
+}
 
 /// Removes the log of one container instance, with its rotated parts.
 pub fn remove_logs(container: &Container) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use witlet_core::desired::{ContainerKind, DesiredPod, containers};
-use witlet_core::observed::{Container, Receipt, SandboxState};
+use witlet_core::observed::{Container, Receipt};
 use witlet_core::plan::teardown::{stop_timeout, stops_after};
 use witlet_core::plan::{KillCause, Note};
 use witlet_ports::Error;
@@ -103,8 +103,8 @@ async fn stop_all(context: &Context, want: &DesiredPod, state: &State, grace: i6
         all.receipts.extend(outcome.receipts);
         all.error = all.error.or(outcome.error);
     }
-    let sandboxes = state.have.sandboxes.iter().filter(|s| s.state == SandboxState::Ready);
-    let stops = sandboxes.map(|s| async { (s.id.clone(), context.ports.runtime.stop_sandbox(&s.id).await) });
+    // One that broke down still holds its network.
+    let stops = state.have.sandboxes.iter().map(|s| async { (s.id.clone(), context.ports.runtime.stop_sandbox(&s.id).await) });
     for (id, result) in join_all(stops).await {
         match result {
             Ok(()) => all.receipts.push(Receipt::SandboxStopped(id)),

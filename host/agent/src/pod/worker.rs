@@ -22,7 +22,7 @@ use witlet_ports::volume::Published;
 use crate::context::{Context, jittered, later, until};
 use crate::pod::execute::{Outcome, action_name, execute};
 use crate::pod::observe::inspect;
-use crate::pod::volumes;
+use crate::pod::{gc, volumes};
 
 /// A runtime may tell of an event before its own list shows it: so long after the event it is asked again.
 const RECHECKS: [Duration; 4] = [
@@ -90,6 +90,15 @@ pub struct Worker {
     inspect_first: bool,
     /// Policies have been asked.
     admitted: bool,
+    /// The object was deleted with the final status.
+    deleted: bool,
+}
+
+/// How a worker ended.
+pub struct Ended {
+    pub uid: PodUid,
+    /// Its object was deleted, even if the source still shows it: there is nothing more to do for it.
+    pub deleted: bool,
 }
 
 impl Worker {
@@ -109,18 +118,23 @@ impl Worker {
             rules,
             inspect_first,
             admitted: false,
+            deleted: false,
         }
     }
 
     /// Runs until nothing of the pod is left but dead containers and logs.
-    pub async fn run(mut self) -> PodUid {
+    pub async fn run(mut self) -> Ended {
         let want = self.desired.borrow().clone();
         let key = want.key();
         let span = tracing::info_span!("pod", ns = %key.namespace, name = %key.name, uid = %self.uid);
-        self.run_in_span(want).instrument(span).await
+        self.run_in_span(want).instrument(span).await;
+        Ended {
+            uid: self.uid,
+            deleted: self.deleted,
+        }
     }
 
-    async fn run_in_span(&mut self, mut want: DesiredPod) -> PodUid {
+    async fn run_in_span(&mut self, mut want: DesiredPod) {
         let now = crate::clock::now();
         let mut state = State {
             memory: PodMemory {
@@ -157,17 +171,19 @@ impl Worker {
                 self.carry_out(&mut want, &mut state, plan).await;
                 continue;
             }
-            if want.rejected.is_some() && self.context.status.finish(&want, &state.memory).await.is_ok()
-                || state.memory.stage == Stage::Finished
-            {
+            if state.memory.stage == Stage::Finished {
                 break;
             }
+            if want.rejected.is_some() && self.context.status.finish(&want, &state.memory).await.is_ok() {
+                self.deleted = is_deleted(&want);
+                break;
+            }
+            gc::prune_sandboxes(&self.context, &mut state.have).await;
             self.wait(&mut want, &mut state, plan.wake_at).await;
         }
         self.context.probes.stop_all(&self.uid);
         self.context.ports.objects.unregister(&self.uid);
         info!("pod finished");
-        self.uid.clone()
     }
 
     /// Asks the policies, once. False: one that must answer did not; the worker waited and must look again.
@@ -255,6 +271,9 @@ impl Worker {
                 } else {
                     0
                 };
+            }
+            if action == Action::Finish && !failed {
+                self.deleted = is_deleted(want);
             }
             self.take_in(state, outcome);
             // Nothing more is begun for a pod that is to end, even if this action was too far to give way.
@@ -362,6 +381,10 @@ impl Worker {
         next.rejected = next.rejected.take().or_else(|| want.rejected.take());
         *want = next;
     }
+}
+
+fn is_deleted(want: &DesiredPod) -> bool {
+    want.pod.metadata.deletion_timestamp.is_some()
 }
 
 /// Would the newest desired state end what is going on?
