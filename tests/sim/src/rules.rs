@@ -25,12 +25,30 @@ impl State {
         }
     }
 
+    /// The runtime does what the agent was told would not be done any more.
+    pub fn surprise(&mut self, uid: &PodUid) {
+        if self.late {
+            self.machine.surprised.insert(uid.clone(), clock::now());
+        }
+    }
+
+    /// The agent could not see this yet. It will, and must then make it good.
+    fn is_surprised(&self, uid: &PodUid) -> bool {
+        let at = self.machine.surprised.get(uid);
+        at.is_some_and(|at| clock::now() < *at + SignedDuration::from_secs(5))
+    }
+
     pub fn rule_run_sandbox(&mut self, uid: &PodUid) {
         if self.late {
             return;
         }
         if self.machine.ready_sandboxes(uid) > 0 {
             self.violation(format!("a second sandbox for {uid}"));
+        }
+        let held = self.machine.sandboxes.values().filter(|s| s.uid == *uid && !self.machine.released.contains(&s.id));
+        let held: Vec<String> = held.map(|s| s.id.clone()).collect();
+        if !held.is_empty() {
+            self.violation(format!("a sandbox for {uid} before the network of {held:?} was given back"));
         }
         if !self.node.cgroups.contains(uid) {
             self.violation(format!("a sandbox for {uid} without its cgroup"));
@@ -115,7 +133,7 @@ impl State {
     /// The agent takes away what containers use.
     pub fn rule_release(&mut self, uid: &PodUid, what: &str) {
         let running: Vec<String> = self.machine.running(uid).map(Instance::title).collect();
-        if !running.is_empty() {
+        if !running.is_empty() && !self.is_surprised(uid) {
             self.violation(format!("{what} of {uid} is taken away while {running:?} run"));
         }
     }
@@ -124,7 +142,7 @@ impl State {
         let phase = status.phase.clone().unwrap_or_default();
         let over = phase == "Failed" || phase == "Succeeded";
         let running: Vec<String> = self.machine.running(uid).map(Instance::title).collect();
-        if over && !running.is_empty() {
+        if over && !running.is_empty() && !self.is_surprised(uid) {
             self.violation(format!("{uid} is shown as {phase} while {running:?} run"));
         }
         let shown = self.api.phases.entry(uid.clone()).or_default();
@@ -153,6 +171,9 @@ impl State {
         }
         if pod.metadata.deletion_timestamp.is_none() {
             self.violation(format!("{uid} is deleted although nobody wants that"));
+        }
+        if self.is_surprised(uid) {
+            return;
         }
         let left = self.machine.running(uid).count() + self.machine.ready_sandboxes(uid);
         if left > 0 || self.node.cgroups.contains(uid) || self.node.volumes_of(uid) > 0 {

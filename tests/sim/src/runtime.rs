@@ -36,6 +36,10 @@ pub struct Machine {
     /// Containers that were started, or succeeded, in which sandbox.
     pub started: BTreeSet<(String, String)>,
     pub succeeded: BTreeSet<(String, String)>,
+    /// Sandboxes whose network was given back: the agent stopped them.
+    pub released: BTreeSet<String>,
+    /// When something was last done for a pod that had been given up.
+    pub surprised: BTreeMap<PodUid, Timestamp>,
     hints: Option<UnboundedSender<Hint>>,
     made: u32,
 }
@@ -138,12 +142,16 @@ impl State {
             ips: if host { Vec::new() } else { vec![address] },
         };
         self.machine.sandboxes.insert(id.clone(), sandbox);
+        self.surprise(&uid);
         self.hint(&uid, &id);
         Ok(id)
     }
 
     /// Its containers end with it. `Killed` by whom, for the rules.
     pub fn stop_sandbox(&mut self, id: &str, by_agent: bool) {
+        if by_agent {
+            self.machine.released.insert(id.to_owned());
+        }
         let Some(sandbox) = self.machine.sandboxes.get(id).filter(|s| s.state == SandboxState::Ready) else { return };
         let uid = sandbox.uid.clone();
         let inside: Vec<String> =
@@ -227,6 +235,7 @@ impl State {
             return Err(Error::retry(format!("the sandbox of {id} is not running")));
         }
         self.rule_start(&instance);
+        self.surprise(&instance.it.uid);
         let (uid, name) = (instance.it.uid.clone(), instance.it.name.clone());
         let count = self.machine.starts.entry((uid.clone(), name.clone())).or_default();
         let nth = std::mem::replace(count, *count + 1);

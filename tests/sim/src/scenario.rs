@@ -25,6 +25,8 @@ use crate::world::{Faults, Port, State, World};
 const PATIENCE: Duration = Duration::from_secs(900);
 /// And it stays so.
 const STAYS: Duration = Duration::from_secs(90);
+/// Real time for one scenario; usual are milliseconds.
+const SPINS: Duration = Duration::from_secs(15);
 /// Lines of the trace that a failure shows.
 const SHOWN: usize = 400;
 
@@ -81,6 +83,7 @@ impl Scenario {
         let calm = Duration::from_millis(self.calm_ms);
         let world = World::new(self.seed, self.faults.clone(), calm, dir.path().to_owned());
         world.with(|state| self.prepare(state));
+        let _guard = self.watch(&world);
         loop {
             let runtime = runtime();
             let end = runtime.block_on(async {
@@ -96,6 +99,19 @@ impl Scenario {
                 End::Over(result) => return result.map_err(|why| report(&world.lock(), &why)),
             }
         }
+    }
+
+    /// An agent that spins without a call cannot be stopped from within. The channel closes with the run.
+    fn watch(&self, world: &World) -> std::sync::mpsc::Sender<()> {
+        let (alive, ended) = std::sync::mpsc::channel();
+        let (world, scenario) = (world.clone(), self.clone());
+        std::thread::spawn(move || {
+            if ended.recv_timeout(SPINS) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{}\n{scenario:#?}", report(&world.lock(), "the agent spins"));
+                std::process::abort();
+            }
+        });
+        alive
     }
 
     fn prepare(&self, state: &mut State) {

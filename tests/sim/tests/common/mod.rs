@@ -5,27 +5,31 @@ use tokio::runtime::{Builder, Runtime};
 use witlet_sim::pods::{Kind, PodPlan};
 use witlet_sim::scenario::Scenario;
 
-/// Time passes when nothing else is to be done.
-pub fn paused() -> Runtime {
+/// Time passes when nothing else is to be done. With `WITLET_SIM_LOG=debug` the agent tells what it does.
+pub(crate) fn paused() -> Runtime {
+    if let Ok(filter) = std::env::var("WITLET_SIM_LOG") {
+        // Only the first one of a process counts.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    }
     Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
-pub fn run(scenario: &Scenario) {
+pub(crate) fn run(scenario: &Scenario) {
     if let Err(why) = scenario.run(paused) {
         panic!("{why}\n{scenario:#?}");
     }
 }
 
-pub fn server(name: &str) -> PodPlan {
+pub(crate) fn server(name: &str) -> PodPlan {
     PodPlan::new(name, Kind::Server { crashes: vec![0] })
 }
 
-pub fn job(name: &str, code: i32) -> PodPlan {
+pub(crate) fn job(name: &str, code: i32) -> PodPlan {
     PodPlan::new(name, Kind::Job { code, after_ms: 2000 })
 }
 
 /// One of each.
-pub fn all_kinds() -> Vec<PodPlan> {
+pub(crate) fn all_kinds() -> Vec<PodPlan> {
     let kinds = [
         Kind::Server { crashes: vec![0, 2, 1] },
         Kind::Probed,
