@@ -24,14 +24,28 @@ pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
 }
 
-pub(crate) fn node(root: &Path, release: bool) -> Result<Programs> {
+pub(crate) fn node(root: &Path) -> Result<Programs> {
     let mut build = cargo(root);
     build.args(["build", "--quiet", "--package", "witlet", "--package", "witlet-cni"]);
-    if release {
-        build.arg("--release");
-    }
     witlet_lab::run(&mut build)?;
-    Ok(programs(root, release))
+    Ok(programs(root, "debug"))
+}
+
+/// The node optimized, and the program that measures it.
+pub(crate) fn benchmark(root: &Path) -> Result<(Programs, PathBuf)> {
+    let mut build = cargo(root);
+    build.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "witlet",
+        "--package",
+        "witlet-cni",
+    ]);
+    build.args(["--package", "witlet-bench"]);
+    witlet_lab::run(&mut build)?;
+    Ok((programs(root, "release"), target(root).join("release/witlet-bench")))
 }
 
 /// The node and all tests, in one go: Cargo would compile shared dependencies twice if it were asked for one after the other,
@@ -40,10 +54,13 @@ pub(crate) fn everything(root: &Path) -> Result<Programs> {
     let mut build = cargo(root);
     build.args(["build", "--quiet", "--workspace", "--all-targets"]);
     witlet_lab::run(&mut build)?;
-    Ok(programs(root, false))
+    Ok(programs(root, "debug"))
 }
 
-fn programs(root: &Path, release: bool) -> Programs {
-    let dir = target(root).join(if release { "release" } else { "debug" });
-    Programs { witlet: dir.join("witlet"), cni: dir.join("witlet-cni") }
+fn programs(root: &Path, profile: &str) -> Programs {
+    let dir = target(root).join(profile);
+    Programs {
+        witlet: dir.join("witlet"),
+        cni: dir.join("witlet-cni"),
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path, once: bool) -> Result<()> {
     progress.say("building the plugins");
     wasm::build_plugins(root)?;
     progress.say("building witlet");
-    let programs = build::node(root, false)?;
+    let programs = build::node(root)?;
     let images = witlet_lab::build_archive(&build::target(root))?;
 
     // Not before the builds: Ctrl-C ends those as usual.

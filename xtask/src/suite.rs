@@ -107,10 +107,9 @@ pub(crate) fn bench(root: &Path, json: Option<&Path>) -> Result<()> {
     step("plugins");
     wasm::build_plugins(root)?;
     step("node, optimized");
-    let programs = build::node(root, true)?;
+    let (programs, benchmark) = build::benchmark(root)?;
     step("benchmark");
-    let mut command = build::cargo(root);
-    command.args(["run", "--quiet", "--release", "--package", "witlet-bench", "--"]);
+    let mut command = Command::new(benchmark);
     if let Some(file) = json {
         command.arg("--json").arg(std::path::absolute(file)?);
     }
