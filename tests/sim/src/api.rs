@@ -54,7 +54,8 @@ impl Api {
     }
 
     pub fn is_to_end(&self, uid: &PodUid) -> bool {
-        self.wanted(uid).is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+        self.wanted(uid)
+            .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
     }
 
     pub fn mirror(&self, of: &PodKey) -> Option<&Pod> {
@@ -99,7 +100,13 @@ impl State {
             send(out, &self.api.pods);
         }
         if self.api.api_out.is_some() {
-            let ending: Vec<PodUid> = self.api.created.keys().filter(|uid| self.api.is_to_end(uid)).cloned().collect();
+            let ending: Vec<PodUid> = self
+                .api
+                .created
+                .keys()
+                .filter(|uid| self.api.is_to_end(uid))
+                .cloned()
+                .collect();
             for uid in ending {
                 self.api.told.entry(uid).or_insert_with(clock::now);
             }
@@ -117,7 +124,10 @@ impl State {
         if plan.is_static {
             self.api.files.insert(uid.clone(), pod);
         } else {
-            pod.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
+            pod.status = Some(PodStatus {
+                phase: Some("Pending".into()),
+                ..PodStatus::default()
+            });
             self.api.pods.insert(uid.clone(), pod);
         }
         self.announce();
@@ -131,7 +141,10 @@ impl State {
         }
         if let Some(pod) = self.api.pods.get_mut(uid) {
             let spec = pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
-            let over = matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
+            let over = matches!(
+                pod.status.as_ref().and_then(|s| s.phase.as_deref()),
+                Some("Succeeded" | "Failed")
+            );
             let grace = if over { 0 } else { grace.or(spec).unwrap_or(30) };
             let known = pod.metadata.deletion_grace_period_seconds;
             if grace == 0 {
@@ -200,7 +213,10 @@ fn send(out: &watch::Sender<PodSet>, pods: &BTreeMap<PodUid, Pod>) {
         .map(|(uid, pod)| (uid.clone(), same(uid, pod).unwrap_or_else(|| Arc::new(pod.clone()))))
         .collect();
     if !before.synced || *before.pods != next {
-        out.send_replace(PodSet { pods: Arc::new(next), synced: true });
+        out.send_replace(PodSet {
+            pods: Arc::new(next),
+            synced: true,
+        });
     }
 }
 
@@ -221,12 +237,14 @@ impl FakeApi {
 impl Pods for FakeApi {
     async fn get(&self, key: &PodKey, uid: &PodUid) -> Result<Option<Pod>> {
         let uid = uid.clone();
-        self.call(format!("GET {key}"), move |s| Ok(s.api.pods.get(&uid).cloned())).await
+        self.call(format!("GET {key}"), move |s| Ok(s.api.pods.get(&uid).cloned()))
+            .await
     }
 
     async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<()> {
         let (uid, status) = (uid(live), status.clone());
-        self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, status)).await
+        self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, status))
+            .await
     }
 
     async fn delete(&self, key: &PodKey, uid: &PodUid, _grace: i64) -> Result<()> {
@@ -240,7 +258,8 @@ impl Pods for FakeApi {
 
     async fn create_mirror(&self, pod: &Pod) -> Result<()> {
         let pod = pod.clone();
-        self.call(format!("POST {}", key(&pod)), move |s| s.create_mirror(pod)).await
+        self.call(format!("POST {}", key(&pod)), move |s| s.create_mirror(pod))
+            .await
     }
 }
 
@@ -297,7 +316,12 @@ impl Objects for FakeApi {
         let name = name.to_owned();
         self.call(format!("GET configmap {name}"), move |_| {
             let data = Some([("colour".to_owned(), "blue".to_owned())].into());
-            let found = (name == CONFIG_MAP).then(|| Arc::new(ConfigMap { data, ..ConfigMap::default() }));
+            let found = (name == CONFIG_MAP).then(|| {
+                Arc::new(ConfigMap {
+                    data,
+                    ..ConfigMap::default()
+                })
+            });
             found.ok_or_else(|| Error::not_found(format!("configmap {name:?} not found")))
         })
         .await

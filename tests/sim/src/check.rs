@@ -36,17 +36,25 @@ impl State {
                 open.push(format!("{what} of {uid} is left"));
             }
         };
-        left("a container", self.machine.containers.values().any(|c| c.it.uid == *uid));
+        left(
+            "a container",
+            self.machine.containers.values().any(|c| c.it.uid == *uid),
+        );
         left("a sandbox", self.machine.sandboxes.values().any(|s| s.uid == *uid));
         left("the cgroup", self.node.cgroups.contains(uid));
         left("a volume", self.node.volumes_of(uid) > 0);
         left("the directory", self.pod_dir(uid).exists());
         let logs = entries(&self.dir.join("logs"));
-        left("the log directory", logs.iter().any(|name| name.ends_with(&format!("_{uid}"))));
+        left(
+            "the log directory",
+            logs.iter().any(|name| name.ends_with(&format!("_{uid}"))),
+        );
     }
 
     fn check_wanted(&self, uid: &PodUid, open: &mut Vec<String>) {
-        let (Some(plan), Some(pod)) = (self.plans.get(uid), self.api.wanted(uid)) else { return };
+        let (Some(plan), Some(pod)) = (self.plans.get(uid), self.api.wanted(uid)) else {
+            return;
+        };
         let goal = plan.goal();
         let phase = self.api.phase(uid).unwrap_or("nothing");
         let reached = match goal {
@@ -67,14 +75,36 @@ impl State {
         expect("ready sandboxes", self.machine.ready_sandboxes(uid), usize::from(runs));
         for (kind, container) in pod.spec.iter().flat_map(containers) {
             let own = |c: &&crate::runtime::Instance| c.it.uid == *uid && c.it.name == container.name;
-            let running = self.machine.containers.values().filter(own).filter(|c| c.runs()).count();
+            let running = self
+                .machine
+                .containers
+                .values()
+                .filter(own)
+                .filter(|c| c.runs())
+                .count();
             let lives = runs && kind != ContainerKind::Init;
-            expect(&format!("running instances of {}", container.name), running, usize::from(lives));
+            expect(
+                &format!("running instances of {}", container.name),
+                running,
+                usize::from(lives),
+            );
             let passing = self.machine.containers.values().filter(own).filter(|c| c.runs());
             let image = container.image.as_deref();
-            let passing = passing.filter(|c| c.run != Run::Forever || Some(&*c.asked) != image).count();
-            expect(&format!("instances of {} that will not stay", container.name), passing, 0);
-            let dead = self.machine.containers.values().filter(own).filter(|c| !c.runs()).count();
+            let passing = passing
+                .filter(|c| c.run != Run::Forever || Some(&*c.asked) != image)
+                .count();
+            expect(
+                &format!("instances of {} that will not stay", container.name),
+                passing,
+                0,
+            );
+            let dead = self
+                .machine
+                .containers
+                .values()
+                .filter(own)
+                .filter(|c| !c.runs())
+                .count();
             // The newest one is shown; and the one before it if that never ran.
             if dead > 2 {
                 expect(&format!("dead instances of {}", container.name), dead, 1);
@@ -87,7 +117,11 @@ impl State {
         if sandboxes > held.len().max(1) {
             expect("sandboxes", sandboxes, held.len().max(1));
         }
-        expect("cgroups", usize::from(self.node.cgroups.contains(uid)), usize::from(runs));
+        expect(
+            "cgroups",
+            usize::from(self.node.cgroups.contains(uid)),
+            usize::from(runs),
+        );
         expect("volumes", self.node.volumes_of(uid), usize::from(runs && plan.volumes));
         if runs {
             self.check_ready(uid, open);
@@ -99,21 +133,39 @@ impl State {
             Some(pod) => self.api.mirror(&key(pod)),
             None => self.api.pods.get(uid),
         };
-        let Some(status) = shown.and_then(|p| p.status.as_ref()) else { return };
-        let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+        let Some(status) = shown.and_then(|p| p.status.as_ref()) else {
+            return;
+        };
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
         if !ready {
             open.push(format!("{uid} is not ready"));
         }
         for shown in status.container_statuses.iter().flatten() {
-            let id = shown.container_id.as_deref().and_then(|id| id.split_once("://")).map(|(_, id)| id);
+            let id = shown
+                .container_id
+                .as_deref()
+                .and_then(|id| id.split_once("://"))
+                .map(|(_, id)| id);
             if !self.machine.running(uid).any(|c| Some(&*c.it.id) == id) {
-                open.push(format!("{uid}: {:?} is shown for {}, which does not run", id, shown.name));
+                open.push(format!(
+                    "{uid}: {:?} is shown for {}, which does not run",
+                    id, shown.name
+                ));
             }
         }
     }
 
     fn check_mirrors(&self, open: &mut Vec<String>) {
-        let hashes: BTreeSet<&str> = self.api.files.values().filter_map(|p| annotation(p, ANNOTATION_CONFIG_HASH)).collect();
+        let hashes: BTreeSet<&str> = self
+            .api
+            .files
+            .values()
+            .filter_map(|p| annotation(p, ANNOTATION_CONFIG_HASH))
+            .collect();
         for mirror in self.api.pods.values().filter(|p| is_mirror(p)) {
             if !annotation(mirror, ANNOTATION_CONFIG_HASH).is_some_and(|hash| hashes.contains(hash)) {
                 open.push(format!("{} mirrors nothing", uid(mirror)));

@@ -38,11 +38,19 @@ impl State {
     }
 
     fn publish(&mut self, uid: PodUid, name: String) -> Result<Published> {
-        let place = self.pod_dir(&uid).join("volumes").join(EMPTY_DIR.replace('/', "~")).join(&name);
+        let place = self
+            .pod_dir(&uid)
+            .join("volumes")
+            .join(EMPTY_DIR.replace('/', "~"))
+            .join(&name);
         fs::create_dir_all(&place).map_err(|e| Error::retry(e.to_string()))?;
         self.note(format!("{uid}: volume {name} published"));
         self.node.volumes.insert((uid, name), place.clone());
-        Ok(Published { host_path: place, read_only: false, follows_source: true })
+        Ok(Published {
+            host_path: place,
+            read_only: false,
+            follows_source: true,
+        })
     }
 
     fn unpublish(&mut self, found: Found) -> Result<()> {
@@ -70,25 +78,29 @@ impl Cgroups for FakeNode {
 
     async fn ensure(&self, cgroup: &PodCgroup) -> Result<()> {
         let uid = PodUid::from(&*cgroup.uid);
-        self.0.call(Port::Node, format!("cgroup of {uid}"), move |s| {
-            s.node.cgroups.insert(uid);
-            Ok(())
-        })
-        .await
+        self.0
+            .call(Port::Node, format!("cgroup of {uid}"), move |s| {
+                s.node.cgroups.insert(uid);
+                Ok(())
+            })
+            .await
     }
 
     async fn remove(&self, uid: &PodUid) -> Result<()> {
         let uid = uid.clone();
-        self.0.call(Port::Node, format!("no cgroup of {uid}"), move |s| {
-            s.rule_release(&uid, "cgroup");
-            s.node.cgroups.remove(&uid);
-            Ok(())
-        })
-        .await
+        self.0
+            .call(Port::Node, format!("no cgroup of {uid}"), move |s| {
+                s.rule_release(&uid, "cgroup");
+                s.node.cgroups.remove(&uid);
+                Ok(())
+            })
+            .await
     }
 
     async fn pods(&self) -> Result<Vec<PodUid>> {
-        self.0.call(Port::Node, "cgroups", |s| Ok(s.node.cgroups.iter().cloned().collect())).await
+        self.0
+            .call(Port::Node, "cgroups", |s| Ok(s.node.cgroups.iter().cloned().collect()))
+            .await
     }
 }
 
@@ -96,21 +108,42 @@ impl Cgroups for FakeNode {
 impl Volumes for FakeNode {
     async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published> {
         let (uid, name) = (uid(pod), volume.name.clone());
-        self.0.call(Port::Node, format!("publish {uid}/{name}"), move |s| s.publish(uid, name)).await
+        self.0
+            .call(Port::Node, format!("publish {uid}/{name}"), move |s| {
+                s.publish(uid, name)
+            })
+            .await
     }
 
     async fn unpublish(&self, found: &Found) -> Result<()> {
         let found = found.clone();
-        self.0.call(Port::Node, format!("unpublish {}/{}", found.uid, found.name), move |s| s.unpublish(found)).await
+        self.0
+            .call(
+                Port::Node,
+                format!("unpublish {}/{}", found.uid, found.name),
+                move |s| s.unpublish(found),
+            )
+            .await
     }
 
     async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>> {
         let uid = uid.cloned();
-        self.0.call(Port::Node, "volumes", move |s| {
-            let own = s.node.volumes.keys().filter(|(of, _)| uid.as_ref().is_none_or(|u| u == of));
-            Ok(own.map(|(of, name)| Found { uid: of.clone(), driver: EMPTY_DIR.into(), name: name.clone() }).collect())
-        })
-        .await
+        self.0
+            .call(Port::Node, "volumes", move |s| {
+                let own = s
+                    .node
+                    .volumes
+                    .keys()
+                    .filter(|(of, _)| uid.as_ref().is_none_or(|u| u == of));
+                Ok(own
+                    .map(|(of, name)| Found {
+                        uid: of.clone(),
+                        driver: EMPTY_DIR.into(),
+                        name: name.clone(),
+                    })
+                    .collect())
+            })
+            .await
     }
 }
 
@@ -118,16 +151,20 @@ impl Volumes for FakeNode {
 impl Probes for FakeNode {
     async fn check(&self, check: Check) -> Result<Outcome> {
         let id = check.container_id.clone();
-        self.0.call(Port::Node, format!("probe {id}"), move |s| {
-            let instance = s.machine.containers.get(&*id);
-            let verdict = match instance {
-                Some(c) if c.runs() && c.run != Run::Wedged => Verdict::Pass,
-                Some(_) => Verdict::Fail,
-                None => Verdict::Unknown,
-            };
-            Ok(Outcome { verdict, message: String::new() })
-        })
-        .await
+        self.0
+            .call(Port::Node, format!("probe {id}"), move |s| {
+                let instance = s.machine.containers.get(&*id);
+                let verdict = match instance {
+                    Some(c) if c.runs() && c.run != Run::Wedged => Verdict::Pass,
+                    Some(_) => Verdict::Fail,
+                    None => Verdict::Unknown,
+                };
+                Ok(Outcome {
+                    verdict,
+                    message: String::new(),
+                })
+            })
+            .await
     }
 }
 
@@ -135,9 +172,17 @@ impl Probes for FakeNode {
 impl Policies for FakeNode {
     async fn admit(&self, pod: &Arc<Pod>) -> Result<Review> {
         let denied = pod.metadata.labels.as_ref().is_some_and(|l| l.contains_key(DENIED));
-        let rejection = Rejection { reason: "PolicyDenied".into(), message: "not here".into() };
-        let review = Review { denied: denied.then_some(rejection), warnings: Vec::new() };
-        self.0.call(Port::Node, format!("admit {}", uid(pod)), move |_| Ok(review)).await
+        let rejection = Rejection {
+            reason: "PolicyDenied".into(),
+            message: "not here".into(),
+        };
+        let review = Review {
+            denied: denied.then_some(rejection),
+            warnings: Vec::new(),
+        };
+        self.0
+            .call(Port::Node, format!("admit {}", uid(pod)), move |_| Ok(review))
+            .await
     }
 }
 

@@ -20,7 +20,10 @@ pub enum Run {
     Forever,
     /// Runs, but its liveness probe fails.
     Wedged,
-    Exit { after_ms: u64, code: i32 },
+    Exit {
+        after_ms: u64,
+        code: i32,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,21 +105,39 @@ impl PodPlan {
         let done = Run::Exit { after_ms: 800, code: 0 };
         let main = |runs: Vec<Run>| ("c0".to_owned(), runs);
         match &self.kind {
-            Kind::Server { crashes } => {
-                crashes.iter().enumerate().map(|(i, n)| (format!("c{i}"), fails(*n, Run::Forever))).collect()
-            }
+            Kind::Server { crashes } => crashes
+                .iter()
+                .enumerate()
+                .map(|(i, n)| (format!("c{i}"), fails(*n, Run::Forever)))
+                .collect(),
             Kind::Probed => [main(vec![Run::Wedged, Run::Forever])].into(),
-            Kind::Job { code, after_ms } => [main(vec![Run::Exit { after_ms: *after_ms, code: *code }])].into(),
+            Kind::Job { code, after_ms } => [main(vec![Run::Exit {
+                after_ms: *after_ms,
+                code: *code,
+            }])]
+            .into(),
             Kind::Retried { failures } => [main(fails(*failures, done))].into(),
             Kind::Init { failures } => {
-                let init = failures.iter().enumerate().map(|(i, n)| (format!("i{i}"), fails(*n, done)));
+                let init = failures
+                    .iter()
+                    .enumerate()
+                    .map(|(i, n)| (format!("i{i}"), fails(*n, done)));
                 init.chain([main(vec![Run::Forever])]).collect()
             }
-            Kind::InitFails => {
-                [("i0".into(), vec![Run::Exit { after_ms: 500, code: 4 }]), main(vec![Run::Forever])].into()
-            }
+            Kind::InitFails => [
+                ("i0".into(), vec![Run::Exit { after_ms: 500, code: 4 }]),
+                main(vec![Run::Forever]),
+            ]
+            .into(),
             Kind::Sidecar { job } => {
-                let last = if *job { Run::Exit { after_ms: 2500, code: 0 } } else { Run::Forever };
+                let last = if *job {
+                    Run::Exit {
+                        after_ms: 2500,
+                        code: 0,
+                    }
+                } else {
+                    Run::Forever
+                };
                 [("s0".into(), vec![Run::Forever]), main(vec![last])].into()
             }
             Kind::Deadline => [main(vec![Run::Forever])].into(),
@@ -141,12 +162,17 @@ impl PodPlan {
                 container["volumeMounts"] = json!([{ "name": "data", "mountPath": "/data" }]);
             }
             if self.kind == Kind::Probed {
-                container["livenessProbe"] = json!({ "exec": { "command": ["true"] }, "periodSeconds": 2, "failureThreshold": 2 });
+                container["livenessProbe"] =
+                    json!({ "exec": { "command": ["true"] }, "periodSeconds": 2, "failureThreshold": 2 });
             }
             container
         };
         let names = self.script();
-        let regular: Vec<Value> = names.keys().filter(|n| n.starts_with('c')).map(|n| container(n)).collect();
+        let regular: Vec<Value> = names
+            .keys()
+            .filter(|n| n.starts_with('c'))
+            .map(|n| container(n))
+            .collect();
         let init: Vec<Value> = names
             .keys()
             .filter(|n| !n.starts_with('c'))
@@ -179,7 +205,11 @@ impl PodPlan {
         if self.kind == Kind::Deadline {
             spec["activeDeadlineSeconds"] = json!(20);
         }
-        let labels = if self.kind == Kind::Denied { json!({ DENIED: "yes" }) } else { json!({}) };
+        let labels = if self.kind == Kind::Denied {
+            json!({ DENIED: "yes" })
+        } else {
+            json!({})
+        };
         let mut pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": self.name, "namespace": NAMESPACE, "uid": id, "generation": 1, "labels": labels },
             "spec": spec,

@@ -16,10 +16,17 @@ impl State {
     /// The agent begins to make something. Once it knows that the pod is to end, it may finish the start of one container
     /// that is under way, but begins nothing.
     pub fn rule_begin(&mut self, uid: &PodUid, what: &str) {
-        let Some(told) = self.api.told.get(uid).copied().filter(|told| *told < clock::now()) else { return };
+        let Some(told) = self.api.told.get(uid).copied().filter(|told| *told < clock::now()) else {
+            return;
+        };
         let under_way = 200 + 6 * i64::try_from(self.faults.latency_ms).unwrap_or(0);
         let in_time = clock::now() <= told + SignedDuration::from_millis(under_way);
-        let first = self.api.made_after.entry(uid.clone()).or_default().insert(what.to_owned());
+        let first = self
+            .api
+            .made_after
+            .entry(uid.clone())
+            .or_default()
+            .insert(what.to_owned());
         if what == "RunPodSandbox" || !in_time || !first {
             self.violation(format!("{what} for {uid}, which is to end"));
         }
@@ -45,10 +52,16 @@ impl State {
         if self.machine.ready_sandboxes(uid) > 0 {
             self.violation(format!("a second sandbox for {uid}"));
         }
-        let held = self.machine.sandboxes.values().filter(|s| s.uid == *uid && !self.machine.released.contains(&s.id));
+        let held = self
+            .machine
+            .sandboxes
+            .values()
+            .filter(|s| s.uid == *uid && !self.machine.released.contains(&s.id));
         let held: Vec<String> = held.map(|s| s.id.clone()).collect();
         if !held.is_empty() {
-            self.violation(format!("a sandbox for {uid} before the network of {held:?} was given back"));
+            self.violation(format!(
+                "a sandbox for {uid} before the network of {held:?} was given back"
+            ));
         }
         if !self.node.cgroups.contains(uid) {
             self.violation(format!("a sandbox for {uid} without its cgroup"));
@@ -69,7 +82,9 @@ impl State {
         if self.plans.get(uid).is_some_and(|p| p.volumes) && self.node.volumes_of(uid) == 0 {
             self.violation(format!("{title} starts without its volume"));
         }
-        let Some(spec) = self.api.wanted(uid).and_then(|p| p.spec.clone()) else { return };
+        let Some(spec) = self.api.wanted(uid).and_then(|p| p.spec.clone()) else {
+            return;
+        };
         let regular = spec.containers.iter().any(|c| c.name == *name);
         for (kind, container) in containers(&spec).filter(|_| regular) {
             let place = (instance.it.sandbox_id.clone(), container.name.clone());
@@ -79,14 +94,19 @@ impl State {
                 ContainerKind::Regular | ContainerKind::Ephemeral => false,
             };
             if missing {
-                self.violation(format!("{title} starts before init container {} has done its part", container.name));
+                self.violation(format!(
+                    "{title} starts before init container {} has done its part",
+                    container.name
+                ));
             }
         }
     }
 
     /// The agent ends a running container: it must have a reason.
     pub fn rule_kill(&mut self, id: &str, how: &str) {
-        let Some(instance) = self.machine.containers.get(id).cloned() else { return };
+        let Some(instance) = self.machine.containers.get(id).cloned() else {
+            return;
+        };
         if self.reason_to_kill(&instance).is_none() {
             self.violation(format!("{how} of {}, which has no reason to end", instance.title()));
         }
@@ -95,13 +115,19 @@ impl State {
     fn reason_to_kill(&self, instance: &Instance) -> Option<&'static str> {
         let uid = &instance.it.uid;
         let pod = self.api.wanted(uid);
-        let Some(pod) = pod.filter(|_| !self.api.is_to_end(uid)) else { return Some("the pod is to end") };
-        let Some(spec) = &pod.spec else { return Some("it has no spec") };
+        let Some(pod) = pod.filter(|_| !self.api.is_to_end(uid)) else {
+            return Some("the pod is to end");
+        };
+        let Some(spec) = &pod.spec else {
+            return Some("it has no spec");
+        };
         let wanted = containers(spec).find(|(_, c)| c.name == instance.it.name);
         let sandbox = self.machine.sandboxes.get(&instance.it.sandbox_id);
         let started = self.api.created.get(uid).copied().unwrap_or_default();
         // The API keeps whole seconds of the moment from which it counts.
-        let deadline = spec.active_deadline_seconds.map(|s| started + SignedDuration::from_secs(s - 1));
+        let deadline = spec
+            .active_deadline_seconds
+            .map(|s| started + SignedDuration::from_secs(s - 1));
         let latest = self.machine.latest(uid, &instance.it.name);
         if instance.run == Run::Wedged {
             Some("it is wedged")
@@ -122,11 +148,20 @@ impl State {
 
     /// Nothing of it would start again.
     fn is_over(&self, uid: &PodUid, spec: &PodSpec) -> bool {
-        let ended = |name: &str| self.machine.latest(uid, name).filter(|c| c.it.state == ContainerState::Exited);
-        let done = spec.containers.iter().all(|c| ended(&c.name).is_some_and(|i| !should_restart(spec, c, i.it.exit_code)));
-        let failed = containers(spec).filter(|(kind, _)| *kind == ContainerKind::Init).any(|(_, c)| {
-            ended(&c.name).is_some_and(|i| i.it.exit_code != 0 && !should_restart(spec, &c, i.it.exit_code))
-        });
+        let ended = |name: &str| {
+            self.machine
+                .latest(uid, name)
+                .filter(|c| c.it.state == ContainerState::Exited)
+        };
+        let done = spec
+            .containers
+            .iter()
+            .all(|c| ended(&c.name).is_some_and(|i| !should_restart(spec, c, i.it.exit_code)));
+        let failed = containers(spec)
+            .filter(|(kind, _)| *kind == ContainerKind::Init)
+            .any(|(_, c)| {
+                ended(&c.name).is_some_and(|i| i.it.exit_code != 0 && !should_restart(spec, &c, i.it.exit_code))
+            });
         done || failed
     }
 

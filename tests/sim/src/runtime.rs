@@ -74,12 +74,18 @@ impl Machine {
     }
 
     pub fn ready_sandboxes(&self, uid: &PodUid) -> usize {
-        self.sandboxes.values().filter(|s| s.uid == *uid && s.state == SandboxState::Ready).count()
+        self.sandboxes
+            .values()
+            .filter(|s| s.uid == *uid && s.state == SandboxState::Ready)
+            .count()
     }
 
     /// The newest instance of a container.
     pub fn latest(&self, uid: &PodUid, name: &str) -> Option<&Instance> {
-        let own = self.containers.values().filter(|c| c.it.uid == *uid && c.it.name == name);
+        let own = self
+            .containers
+            .values()
+            .filter(|c| c.it.uid == *uid && c.it.name == name);
         own.max_by_key(|c| (c.it.created_at, c.it.attempt))
     }
 
@@ -121,9 +127,16 @@ impl State {
 
     fn run_sandbox(&mut self, config: &SandboxConfig) -> Result<String> {
         let uid = PodUid::from(&*config.uid);
-        let taken = self.machine.sandboxes.values().any(|s| s.uid == uid && s.attempt == config.attempt);
+        let taken = self
+            .machine
+            .sandboxes
+            .values()
+            .any(|s| s.uid == uid && s.attempt == config.attempt);
         if taken {
-            return Err(Error::retry(format!("name {}_{} is reserved", config.name, config.attempt)));
+            return Err(Error::retry(format!(
+                "name {}_{} is reserved",
+                config.name, config.attempt
+            )));
         }
         self.rule_run_sandbox(&uid);
         let id = self.machine.id("s");
@@ -133,7 +146,10 @@ impl State {
         let address = IpAddr::V4(Ipv4Addr::from(0x0a58_0000 + number));
         let sandbox = Sandbox {
             id: id.clone(),
-            pod: PodKey { namespace: config.namespace.clone(), name: config.name.clone() },
+            pod: PodKey {
+                namespace: config.namespace.clone(),
+                name: config.name.clone(),
+            },
             uid: uid.clone(),
             attempt: config.attempt,
             state: SandboxState::Ready,
@@ -152,10 +168,22 @@ impl State {
         if by_agent {
             self.machine.released.insert(id.to_owned());
         }
-        let Some(sandbox) = self.machine.sandboxes.get(id).filter(|s| s.state == SandboxState::Ready) else { return };
+        let Some(sandbox) = self
+            .machine
+            .sandboxes
+            .get(id)
+            .filter(|s| s.state == SandboxState::Ready)
+        else {
+            return;
+        };
         let uid = sandbox.uid.clone();
-        let inside: Vec<String> =
-            self.machine.containers.values().filter(|c| c.it.sandbox_id == id && c.runs()).map(|c| c.it.id.clone()).collect();
+        let inside: Vec<String> = self
+            .machine
+            .containers
+            .values()
+            .filter(|c| c.it.sandbox_id == id && c.runs())
+            .map(|c| c.it.id.clone())
+            .collect();
         for container in inside {
             if by_agent {
                 self.rule_kill(&container, "StopPodSandbox");
@@ -185,9 +213,13 @@ impl State {
         if sandbox.state != SandboxState::Ready {
             return Err(Error::retry(format!("sandbox {sandbox_id} is not running")));
         }
-        let same = |c: &&Instance| c.it.uid == sandbox.uid && c.it.name == config.name && c.it.attempt == config.attempt;
+        let same =
+            |c: &&Instance| c.it.uid == sandbox.uid && c.it.name == config.name && c.it.attempt == config.attempt;
         if self.machine.containers.values().any(|c| same(&c)) {
-            return Err(Error::retry(format!("name {}_{} is reserved", config.name, config.attempt)));
+            return Err(Error::retry(format!(
+                "name {}_{} is reserved",
+                config.name, config.attempt
+            )));
         }
         if !self.machine.images.contains(&config.image) {
             return Err(Error::not_found(format!("no image {}", config.image)));
@@ -217,7 +249,11 @@ impl State {
             user: None,
             stop_signal: None,
         };
-        let instance = Instance { it: container, asked: config.user_specified_image.clone(), run: Run::Forever };
+        let instance = Instance {
+            it: container,
+            asked: config.user_specified_image.clone(),
+            run: Run::Forever,
+        };
         self.note(format!("{}: {id} created", instance.title()));
         self.machine.containers.insert(id.clone(), instance);
         self.hint(&sandbox.uid, &id);
@@ -239,7 +275,11 @@ impl State {
         let (uid, name) = (instance.it.uid.clone(), instance.it.name.clone());
         let count = self.machine.starts.entry((uid.clone(), name.clone())).or_default();
         let nth = std::mem::replace(count, *count + 1);
-        let script = self.plans.get(&uid).and_then(|p| p.script().remove(&name)).unwrap_or_default();
+        let script = self
+            .plans
+            .get(&uid)
+            .and_then(|p| p.script().remove(&name))
+            .unwrap_or_default();
         let run = script.get(nth).or(script.last()).copied().unwrap_or(Run::Forever);
         self.note(format!("{}: {id} started, {run:?}", instance.title()));
         if let Some(now) = self.machine.containers.get_mut(id) {
@@ -258,7 +298,9 @@ impl State {
 
     /// The container's process ends, for whatever reason.
     pub fn exit(&mut self, id: &str, code: i32) {
-        let Some(instance) = self.machine.containers.get_mut(id).filter(|c| c.runs()) else { return };
+        let Some(instance) = self.machine.containers.get_mut(id).filter(|c| c.runs()) else {
+            return;
+        };
         instance.it.state = ContainerState::Exited;
         instance.it.finished_at = Some(clock::now());
         instance.it.exit_code = code;
@@ -278,7 +320,11 @@ impl State {
         let uid = instance.it.uid.clone();
         self.rule_kill(id, "StopContainer");
         let stubborn = self.plans.get(&uid).is_some_and(|p| p.stubborn);
-        let (wait, code) = if stubborn { (timeout, 137) } else { (timeout.min(Duration::from_millis(150)), 143) };
+        let (wait, code) = if stubborn {
+            (timeout, 137)
+        } else {
+            (timeout.min(Duration::from_millis(150)), 143)
+        };
         let at = clock::later(clock::now(), wait);
         let id = id.to_owned();
         self.at(at, move |state| state.exit(&id, code));
@@ -286,7 +332,9 @@ impl State {
     }
 
     fn remove_container(&mut self, id: &str) {
-        let Some(instance) = self.machine.containers.get(id).cloned() else { return };
+        let Some(instance) = self.machine.containers.get(id).cloned() else {
+            return;
+        };
         if instance.runs() {
             self.rule_kill(id, "RemoveContainer");
         }
@@ -312,14 +360,28 @@ impl FakeRuntime {
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn version(&self) -> Result<Version> {
-        let version = Version { name: "fake".into(), version: "1".into(), api_version: "v1".into() };
+        let version = Version {
+            name: "fake".into(),
+            version: "1".into(),
+            api_version: "v1".into(),
+        };
         self.call("Version".into(), |_| Ok(version)).await
     }
 
     async fn status(&self) -> Result<Status> {
-        let condition = |name: &str| Condition { name: name.into(), status: true, ..Condition::default() };
+        let condition = |name: &str| Condition {
+            name: name.into(),
+            status: true,
+            ..Condition::default()
+        };
         let conditions = vec![condition("RuntimeReady"), condition("NetworkReady")];
-        self.call("Status".into(), |_| Ok(Status { conditions, ..Status::default() })).await
+        self.call("Status".into(), |_| {
+            Ok(Status {
+                conditions,
+                ..Status::default()
+            })
+        })
+        .await
     }
 
     async fn cgroup_driver(&self) -> Result<Option<CgroupDriver>> {
@@ -333,7 +395,8 @@ impl Runtime for FakeRuntime {
     async fn run_sandbox(&self, config: &SandboxConfig, _handler: &str) -> Result<String> {
         let config = config.clone();
         self.0.lock().rule_begin(&PodUid::from(&*config.uid), "RunPodSandbox");
-        self.call(format!("RunPodSandbox {}", config.uid), move |s| s.run_sandbox(&config)).await
+        self.call(format!("RunPodSandbox {}", config.uid), move |s| s.run_sandbox(&config))
+            .await
     }
 
     async fn stop_sandbox(&self, id: &str) -> Result<()> {
@@ -357,7 +420,11 @@ impl Runtime for FakeRuntime {
     async fn sandbox(&self, id: &str) -> Result<Sandbox> {
         let id = id.to_owned();
         self.call(format!("PodSandboxStatus {id}"), move |s| {
-            s.machine.sandboxes.get(&id).cloned().ok_or_else(|| Error::not_found(format!("no sandbox {id}")))
+            s.machine
+                .sandboxes
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| Error::not_found(format!("no sandbox {id}")))
         })
         .await
     }
@@ -365,13 +432,28 @@ impl Runtime for FakeRuntime {
     async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>> {
         let uid = uid.cloned();
         self.call("ListPodSandbox".into(), move |s| {
-            let found = s.machine.sandboxes.values().filter(|s| uid.as_ref().is_none_or(|u| s.uid == *u));
-            Ok(found.map(|s| Sandbox { network: None, ips: Vec::new(), ..s.clone() }).collect())
+            let found = s
+                .machine
+                .sandboxes
+                .values()
+                .filter(|s| uid.as_ref().is_none_or(|u| s.uid == *u));
+            Ok(found
+                .map(|s| Sandbox {
+                    network: None,
+                    ips: Vec::new(),
+                    ..s.clone()
+                })
+                .collect())
         })
         .await
     }
 
-    async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig, sandbox: &SandboxConfig) -> Result<String> {
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: &ContainerConfig,
+        sandbox: &SandboxConfig,
+    ) -> Result<String> {
         let owner = (PodUid::from(&*sandbox.uid), config.name.clone());
         let what = format!("CreateContainer {}/{}#{}", owner.0, owner.1, config.attempt);
         {
@@ -397,7 +479,12 @@ impl Runtime for FakeRuntime {
 
     async fn stop_container(&self, id: &str, timeout: Duration) -> Result<()> {
         let container = id.to_owned();
-        let ends = self.call(format!("StopContainer {id}"), move |s| Ok(s.signal(&container, timeout))).await?;
+        let ends = self
+            .call(
+                format!("StopContainer {id}"),
+                move |s| Ok(s.signal(&container, timeout)),
+            )
+            .await?;
         if let Some(at) = ends {
             tokio::time::sleep_until(clock::instant(at)).await;
             // The world's own turn comes first.
@@ -427,7 +514,11 @@ impl Runtime for FakeRuntime {
     async fn containers(&self, uid: Option<&PodUid>) -> Result<Vec<Container>> {
         let uid = uid.cloned();
         self.call("ListContainers".into(), move |s| {
-            let found = s.machine.containers.values().filter(|c| uid.as_ref().is_none_or(|u| c.it.uid == *u));
+            let found = s
+                .machine
+                .containers
+                .values()
+                .filter(|c| uid.as_ref().is_none_or(|u| c.it.uid == *u));
             let listed = |c: &Instance| Container {
                 started_at: None,
                 finished_at: None,
@@ -455,15 +546,26 @@ impl Runtime for FakeRuntime {
     }
 
     async fn images(&self) -> Result<Vec<Image>> {
-        self.call("ListImages".into(), |s| Ok(s.machine.images.iter().map(|id| image(id)).collect())).await
+        self.call("ListImages".into(), |s| {
+            Ok(s.machine.images.iter().map(|id| image(id)).collect())
+        })
+        .await
     }
 
     async fn image(&self, reference: &str) -> Result<Option<Image>> {
         let id = image_id(reference);
-        self.call(format!("ImageStatus {reference}"), move |s| Ok(s.machine.images.get(&id).map(|id| image(id)))).await
+        self.call(format!("ImageStatus {reference}"), move |s| {
+            Ok(s.machine.images.get(&id).map(|id| image(id)))
+        })
+        .await
     }
 
-    async fn pull_image(&self, reference: &str, _auth: Option<&RegistryAuth>, _sandbox: Option<&SandboxConfig>) -> Result<String> {
+    async fn pull_image(
+        &self,
+        reference: &str,
+        _auth: Option<&RegistryAuth>,
+        _sandbox: Option<&SandboxConfig>,
+    ) -> Result<String> {
         let id = image_id(reference);
         let takes = self.0.lock().up_to(1500);
         tokio::time::sleep(Duration::from_millis(takes)).await;
@@ -513,10 +615,19 @@ impl Drop for Creating<'_> {
 }
 
 fn image_id(reference: &str) -> String {
-    if reference.starts_with("sha256:") { reference.to_owned() } else { format!("sha256:{reference}") }
+    if reference.starts_with("sha256:") {
+        reference.to_owned()
+    } else {
+        format!("sha256:{reference}")
+    }
 }
 
 fn image(id: &str) -> Image {
     let name = id.trim_start_matches("sha256:").to_owned();
-    Image { id: id.to_owned(), repo_tags: vec![name], size: 1000, ..Image::default() }
+    Image {
+        id: id.to_owned(),
+        repo_tags: vec![name],
+        size: 1000,
+        ..Image::default()
+    }
 }

@@ -44,15 +44,30 @@ pub struct Scenario {
 /// What happens to pods, machine and agent. Numbers of pods are taken modulo the pods that there are.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Delete { pod: usize, grace: Option<i64> },
+    Delete {
+        pod: usize,
+        grace: Option<i64>,
+    },
     /// The next pod of the same name comes at once.
-    Replace { pod: usize },
-    ChangeImage { pod: usize },
+    Replace {
+        pod: usize,
+    },
+    ChangeImage {
+        pod: usize,
+    },
     /// A container is killed by somebody else.
-    KillContainer { pod: usize, nth: usize },
-    KillSandbox { pod: usize },
+    KillContainer {
+        pod: usize,
+        nth: usize,
+    },
+    KillSandbox {
+        pod: usize,
+    },
     BreakHints,
-    Outage { port: Port, ms: u64 },
+    Outage {
+        port: Port,
+        ms: u64,
+    },
     /// The agent is killed, now.
     Kill,
     /// The agent is killed at its next call but so many.
@@ -68,7 +83,13 @@ enum End {
 impl Scenario {
     pub fn new(pods: Vec<PodPlan>) -> Self {
         let pods = pods.into_iter().map(|pod| (0, pod)).collect();
-        Self { seed: 1, faults: Faults::default(), pods, steps: Vec::new(), calm_ms: 0 }
+        Self {
+            seed: 1,
+            faults: Faults::default(),
+            pods,
+            steps: Vec::new(),
+            calm_ms: 0,
+        }
     }
 
     /// Runs to the end. `runtime` gives async runtimes of this thread with paused clocks. An error tells what went wrong, and
@@ -116,7 +137,12 @@ impl Scenario {
 
     fn prepare(&self, state: &mut State) {
         let uids = Arc::new(std::sync::Mutex::new(vec![None; self.pods.len()]));
-        let last = self.pods.iter().map(|(ms, _)| *ms).chain(self.steps.iter().map(|(ms, _)| *ms)).max();
+        let last = self
+            .pods
+            .iter()
+            .map(|(ms, _)| *ms)
+            .chain(self.steps.iter().map(|(ms, _)| *ms))
+            .max();
         state.steps_until = clock::after_ms(last.unwrap_or(0) + 1);
         for (index, (ms, plan)) in self.pods.iter().enumerate() {
             let (mut plan, uids) = (plan.clone(), uids.clone());
@@ -162,7 +188,9 @@ impl Step {
             (Self::Delete { grace, .. }, Some(uid)) => state.delete_pod(&uid, *grace),
             (Self::Replace { .. }, Some(uid)) => {
                 state.delete_pod(&uid, Some(0));
-                let Some(mut plan) = state.plans.get(&uid).cloned() else { return };
+                let Some(mut plan) = state.plans.get(&uid).cloned() else {
+                    return;
+                };
                 if plan.is_static {
                     // An edited manifest is another pod of the same name.
                     plan.grace += 1;
@@ -174,7 +202,11 @@ impl Step {
             }
             (Self::ChangeImage { .. }, Some(uid)) => {
                 // Others would be done before or after; both are right.
-                if state.plans.get(&uid).is_some_and(|p| matches!(p.kind, Kind::Server { .. } | Kind::Probed)) {
+                if state
+                    .plans
+                    .get(&uid)
+                    .is_some_and(|p| matches!(p.kind, Kind::Server { .. } | Kind::Probed))
+                {
                     state.change_image(&uid, &format!("app:{}", number + 2));
                 }
             }
@@ -186,7 +218,13 @@ impl Step {
                 }
             }
             (Self::KillSandbox { .. }, Some(uid)) => {
-                let own: Vec<String> = state.machine.sandboxes.values().filter(|s| s.uid == uid).map(|s| s.id.clone()).collect();
+                let own: Vec<String> = state
+                    .machine
+                    .sandboxes
+                    .values()
+                    .filter(|s| s.uid == uid)
+                    .map(|s| s.id.clone())
+                    .collect();
                 for id in own {
                     state.note(format!("--- {id} breaks down"));
                     state.stop_sandbox(&id, false);
@@ -248,7 +286,9 @@ fn judge(state: &State, good_since: &mut Option<Timestamp>) -> Option<Result<(),
         (true, Some(since)) if now >= clock::later(since, STAYS) => return Some(Ok(())),
         (true, Some(_)) => {}
         (false, Some(_)) => return Some(Err(format!("it did not stay as it should: {open:#?}"))),
-        (false, None) if now >= clock::later(state.calm, PATIENCE) => return Some(Err(format!("not reached: {open:#?}"))),
+        (false, None) if now >= clock::later(state.calm, PATIENCE) => {
+            return Some(Err(format!("not reached: {open:#?}")));
+        }
         (false, None) => {}
     }
     None
@@ -309,7 +349,12 @@ fn config(state: &State) -> Config {
                 default_address: address.first().copied(),
                 ..MachineFacts::default()
             },
-            config: NodeConfig { name: NODE.into(), hostname: NODE.into(), node_ips: address, ..NodeConfig::default() },
+            config: NodeConfig {
+                name: NODE.into(),
+                hostname: NODE.into(),
+                node_ips: address,
+                ..NodeConfig::default()
+            },
         },
         admission: witlet_core::admission::Settings::default(),
         container_logs_dir: state.dir.join("containers"),

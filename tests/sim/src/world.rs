@@ -100,7 +100,9 @@ enum Fate {
     LostReply,
     LateEffect(u64),
     /// The agent is killed: before the effect, or after it.
-    Crash { effect: bool },
+    Crash {
+        effect: bool,
+    },
 }
 
 impl World {
@@ -127,7 +129,10 @@ impl World {
             next: 0,
             second: (0, 0),
         };
-        Self(Arc::new(Inner { state: Mutex::new(state), news: Notify::new() }))
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            news: Notify::new(),
+        }))
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
@@ -156,7 +161,10 @@ impl World {
         };
         if let Fate::Crash { effect: with } = fate {
             self.with(|state| {
-                state.note(format!("{what}: the agent is killed {} it", if with { "after" } else { "before" }));
+                state.note(format!(
+                    "{what}: the agent is killed {} it",
+                    if with { "after" } else { "before" }
+                ));
                 if with {
                     let _ = effect(state);
                 }
@@ -171,7 +179,10 @@ impl World {
             Fate::Error => Err(Error::retry("injected: nothing was done")),
             Fate::LostReply => {
                 let done = effect(state).err().map(|e| e.message);
-                Err(Error::new(Class::Timeout, format!("injected: the answer was lost ({})", done.as_deref().unwrap_or("done"))))
+                Err(Error::new(
+                    Class::Timeout,
+                    format!("injected: the answer was lost ({})", done.as_deref().unwrap_or("done")),
+                ))
             }
             Fate::LateEffect(by) => {
                 state.push(clock::after_ms(by), true, Box::new(|state| drop(effect(state))));
@@ -213,7 +224,12 @@ impl World {
     /// The agent is gone. Calls that were still under way are carried out, or not.
     pub fn agent_died(&self) {
         let mut state = self.lock();
-        let late: Vec<_> = state.agenda.iter().filter(|(_, due)| due.late).map(|(key, _)| *key).collect();
+        let late: Vec<_> = state
+            .agenda
+            .iter()
+            .filter(|(_, due)| due.late)
+            .map(|(key, _)| *key)
+            .collect();
         for key in late {
             if let Some(due) = state.agenda.remove(&key)
                 && state.rng.random_bool(0.5)
@@ -287,12 +303,18 @@ impl State {
     fn fate(&mut self, port: Port, what: &str) -> Fate {
         self.calls += 1;
         let second = clock::now().as_second();
-        self.second = if self.second.0 == second { (second, self.second.1 + 1) } else { (second, 1) };
+        self.second = if self.second.0 == second {
+            (second, self.second.1 + 1)
+        } else {
+            (second, 1)
+        };
         if self.second.1 == BUSY {
             self.violation(format!("{BUSY} calls in one second, the last one is {what}"));
         }
         if self.crash_at.is_some_and(|at| at <= self.calls) {
-            return Fate::Crash { effect: self.rng.random_bool(0.5) };
+            return Fate::Crash {
+                effect: self.rng.random_bool(0.5),
+            };
         }
         if self.is_down(port) || self.chance(self.faults.error) {
             return Fate::Error;

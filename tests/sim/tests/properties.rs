@@ -27,19 +27,26 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn pod() -> impl Strategy<Value = (u64, PodPlan)> {
-    let flags = (prop::bool::weighted(0.2), any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
-    (0u64..20_000, kind(), flags, 1i64..20).prop_map(|(ms, kind, (is_static, volumes, stubborn, host_network), grace)| {
-        let may_be_static = matches!(kind, Kind::Server { .. } | Kind::Job { .. } | Kind::Probed);
-        let plan = PodPlan {
-            is_static: is_static && may_be_static,
-            grace,
-            volumes,
-            stubborn,
-            host_network,
-            ..PodPlan::new("", kind)
-        };
-        (ms, plan)
-    })
+    let flags = (
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.2),
+    );
+    (0u64..20_000, kind(), flags, 1i64..20).prop_map(
+        |(ms, kind, (is_static, volumes, stubborn, host_network), grace)| {
+            let may_be_static = matches!(kind, Kind::Server { .. } | Kind::Job { .. } | Kind::Probed);
+            let plan = PodPlan {
+                is_static: is_static && may_be_static,
+                grace,
+                volumes,
+                stubborn,
+                host_network,
+                ..PodPlan::new("", kind)
+            };
+            (ms, plan)
+        },
+    )
 }
 
 fn pods() -> impl Strategy<Value = Vec<(u64, PodPlan)>> {
@@ -98,12 +105,21 @@ fn scenario(
     faults: impl Strategy<Value = Faults>,
     steps: impl Strategy<Value = Vec<(u64, Step)>>,
 ) -> impl Strategy<Value = Scenario> {
-    (any::<u64>(), faults, pods(), steps)
-        .prop_map(|(seed, faults, pods, steps)| Scenario { seed, faults, pods, steps, calm_ms: CALM_MS })
+    (any::<u64>(), faults, pods(), steps).prop_map(|(seed, faults, pods, steps)| Scenario {
+        seed,
+        faults,
+        pods,
+        steps,
+        calm_ms: CALM_MS,
+    })
 }
 
 fn gentle() -> impl Strategy<Value = Faults> {
-    (0u64..100, 0u32..1000).prop_map(|(latency_ms, hint_lost)| Faults { latency_ms, hint_lost, ..Faults::default() })
+    (0u64..100, 0u32..1000).prop_map(|(latency_ms, hint_lost)| Faults {
+        latency_ms,
+        hint_lost,
+        ..Faults::default()
+    })
 }
 
 fn holds(scenario: &Scenario) -> Result<(), TestCaseError> {
@@ -112,7 +128,12 @@ fn holds(scenario: &Scenario) -> Result<(), TestCaseError> {
 
 fn cases(cases: u32) -> ProptestConfig {
     // What happened is long, and the search for a smaller scenario is in vain where jitter decides.
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 60, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 60,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -20,11 +20,17 @@ const QUIET: Faults = Faults {
 };
 
 fn quiet(pods: Vec<PodPlan>) -> Scenario {
-    Scenario { faults: QUIET, calm_ms: 60_000, ..Scenario::new(pods) }
+    Scenario {
+        faults: QUIET,
+        calm_ms: 60_000,
+        ..Scenario::new(pods)
+    }
 }
 
 fn delete_all(count: usize, from_ms: u64) -> Vec<(u64, Step)> {
-    (0..count).map(|pod| (from_ms + 10 * pod as u64, Step::Delete { pod, grace: None })).collect()
+    (0..count)
+        .map(|pod| (from_ms + 10 * pod as u64, Step::Delete { pod, grace: None }))
+        .collect()
 }
 
 #[test]
@@ -44,27 +50,49 @@ fn pods_that_are_deleted_while_they_start_begin_nothing_more() {
     for ms in (0..1500).step_by(75) {
         let plan = PodPlan::new("three", Kind::Server { crashes: vec![0, 0, 0] });
         let steps = vec![(ms, Step::Delete { pod: 0, grace: None })];
-        run(&Scenario { steps, seed: ms, ..quiet(vec![plan]) });
+        run(&Scenario {
+            steps,
+            seed: ms,
+            ..quiet(vec![plan])
+        });
     }
 }
 
 #[test]
 fn a_runtime_without_events_is_listed() {
     let pods = all_kinds();
-    let faults = Faults { no_hints: true, ..QUIET };
+    let faults = Faults {
+        no_hints: true,
+        ..QUIET
+    };
     run(&Scenario { faults, ..quiet(pods) });
 }
 
 #[test]
 fn lost_hints_only_delay() {
-    let faults = Faults { hint_lost: 1000, ..QUIET };
-    run(&Scenario { faults, calm_ms: 600_000, ..quiet(all_kinds()) });
+    let faults = Faults {
+        hint_lost: 1000,
+        ..QUIET
+    };
+    run(&Scenario {
+        faults,
+        calm_ms: 600_000,
+        ..quiet(all_kinds())
+    });
 }
 
 #[test]
 fn repeated_and_late_hints_do_nothing() {
-    let faults = Faults { hint_twice: 1000, hint_late_ms: 8000, ..QUIET };
-    run(&Scenario { faults, calm_ms: 600_000, ..quiet(all_kinds()) });
+    let faults = Faults {
+        hint_twice: 1000,
+        hint_late_ms: 8000,
+        ..QUIET
+    };
+    run(&Scenario {
+        faults,
+        calm_ms: 600_000,
+        ..quiet(all_kinds())
+    });
 }
 
 #[test]
@@ -81,7 +109,11 @@ fn the_agent_may_be_killed_at_any_call_of_a_start() {
     for calls in 0..70 {
         let pods = vec![PodPlan::new("web", Kind::Init { failures: vec![0] }), job("job", 0)];
         let steps = vec![(0, Step::KillAtCall(calls))];
-        run(&Scenario { steps, seed: calls, ..quiet(pods) });
+        run(&Scenario {
+            steps,
+            seed: calls,
+            ..quiet(pods)
+        });
     }
 }
 
@@ -89,38 +121,75 @@ fn the_agent_may_be_killed_at_any_call_of_a_start() {
 fn the_agent_may_be_killed_at_any_call_of_an_end() {
     for calls in 0..40 {
         let pods = vec![PodPlan::new("web", Kind::Sidecar { job: false })];
-        let steps = vec![(20_000, Step::KillAtCall(calls)), (20_000, Step::Delete { pod: 0, grace: None })];
-        run(&Scenario { steps, seed: calls, ..quiet(pods) });
+        let steps = vec![
+            (20_000, Step::KillAtCall(calls)),
+            (20_000, Step::Delete { pod: 0, grace: None }),
+        ];
+        run(&Scenario {
+            steps,
+            seed: calls,
+            ..quiet(pods)
+        });
     }
 }
 
 #[test]
 fn a_runtime_that_is_away_is_waited_for() {
-    let mut steps = vec![(10_000, Step::Outage { port: Port::Runtime, ms: 40_000 }), (10_000, Step::BreakHints)];
+    let mut steps = vec![
+        (
+            10_000,
+            Step::Outage {
+                port: Port::Runtime,
+                ms: 40_000,
+            },
+        ),
+        (10_000, Step::BreakHints),
+    ];
     steps.push((20_000, Step::Delete { pod: 0, grace: None }));
     steps.push((25_000, Step::KillContainer { pod: 1, nth: 0 }));
-    run(&Scenario { steps, ..quiet(all_kinds()) });
+    run(&Scenario {
+        steps,
+        ..quiet(all_kinds())
+    });
 }
 
 #[test]
 fn an_api_that_is_away_is_waited_for() {
     let steps = vec![
-        (500, Step::Outage { port: Port::Api, ms: 60_000 }),
+        (
+            500,
+            Step::Outage {
+                port: Port::Api,
+                ms: 60_000,
+            },
+        ),
         (20_000, Step::Delete { pod: 0, grace: None }),
         (30_000, Step::Kill),
     ];
-    run(&Scenario { steps, ..quiet(all_kinds()) });
+    run(&Scenario {
+        steps,
+        ..quiet(all_kinds())
+    });
 }
 
 #[test]
 fn a_forced_deletion_leaves_nothing() {
     let steps = vec![(15_000, Step::Delete { pod: 0, grace: Some(0) }), (15_010, Step::Kill)];
-    run(&Scenario { steps, ..quiet(vec![server("a"), server("b")]) });
+    run(&Scenario {
+        steps,
+        ..quiet(vec![server("a"), server("b")])
+    });
 }
 
 #[test]
 fn a_pod_that_is_replaced_gives_way() {
-    let pods = vec![PodPlan { is_static: true, ..server("static") }, server("web")];
+    let pods = vec![
+        PodPlan {
+            is_static: true,
+            ..server("static")
+        },
+        server("web"),
+    ];
     let steps = vec![(15_000, Step::Replace { pod: 0 }), (15_000, Step::Replace { pod: 1 })];
     run(&Scenario { steps, ..quiet(pods) });
 }
@@ -128,7 +197,10 @@ fn a_pod_that_is_replaced_gives_way() {
 #[test]
 fn a_lost_sandbox_is_made_anew() {
     let pods = vec![server("web"), PodPlan::new("init", Kind::Init { failures: vec![0] })];
-    let steps = vec![(15_000, Step::KillSandbox { pod: 0 }), (15_000, Step::KillSandbox { pod: 1 })];
+    let steps = vec![
+        (15_000, Step::KillSandbox { pod: 0 }),
+        (15_000, Step::KillSandbox { pod: 1 }),
+    ];
     run(&Scenario { steps, ..quiet(pods) });
 }
 

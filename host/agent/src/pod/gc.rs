@@ -16,7 +16,13 @@ use crate::pod::{files, volumes};
 /// 25).
 pub async fn prune_sandboxes(context: &Context, have: &mut ObservedPod) {
     let dead = |s: &&Sandbox| s.state == SandboxState::NotReady && have.containers.iter().all(|c| c.sandbox_id != s.id);
-    let dead: Vec<String> = have.sandboxes.iter().skip(1).filter(dead).map(|s| s.id.clone()).collect();
+    let dead: Vec<String> = have
+        .sandboxes
+        .iter()
+        .skip(1)
+        .filter(dead)
+        .map(|s| s.id.clone())
+        .collect();
     let runtime = &context.ports.runtime;
     for id in dead {
         let stopped = runtime.stop_sandbox(&id).await;
