@@ -18,7 +18,7 @@ use witlet_core::plan::teardown::base_grace;
 use witlet_core::plan::{KillCause, Note, StartError};
 use witlet_core::resources::qos::qos_class;
 use witlet_core::runtime::SandboxConfig;
-use witlet_ports::{Error, Result};
+use witlet_ports::{Class, Error, Result};
 
 use crate::context::{Context, jittered, later};
 use crate::pod::execute::{Fact, Outcome};
@@ -78,6 +78,8 @@ async fn run_sandbox(context: &Context, want: &DesiredPod, attempt: u32) -> Resu
 struct Failure {
     start: StartError,
     retry_at: Option<Timestamp>,
+    /// What became of the last call is not known if it is `Timeout`.
+    class: Class,
     cancelled: bool,
 }
 
@@ -89,6 +91,7 @@ impl Failure {
                 message: message.into(),
             },
             retry_at: None,
+            class: Class::Retry,
             cancelled: false,
         }
     }
@@ -108,10 +111,7 @@ pub(super) async fn container(
         .find(|(k, c)| *k == kind && c.name == name)
         .map(|(_, c)| c.into_owned())
     else {
-        return Outcome::failed(Error::new(
-            witlet_ports::Class::Bug,
-            format!("the pod has no container {name}"),
-        ));
+        return Outcome::failed(Error::new(Class::Bug, format!("the pod has no container {name}")));
     };
     let restart_count = if restart_count == 0 {
         next_log_number(context, want, name)
@@ -137,10 +137,8 @@ pub(super) async fn container(
             ..Outcome::cancelled()
         },
         Err(failure) => {
-            let error = Error::retry(format!(
-                "container {name}: {}: {}",
-                failure.start.reason, failure.start.message
-            ));
+            let text = format!("container {name}: {}: {}", failure.start.reason, failure.start.message);
+            let error = Error::new(failure.class, text);
             debug!(
                 container = name,
                 reason = failure.start.reason,
@@ -213,6 +211,7 @@ impl Start<'_> {
             Failure {
                 start: e.start,
                 retry_at: e.retry_at,
+                class: Class::Retry,
                 cancelled: false,
             }
         })?;
@@ -226,7 +225,7 @@ impl Start<'_> {
         let id = runtime
             .create_container(&sandbox.id, &config, &sandbox_config)
             .await
-            .map_err(|e| self.failed("CreateContainerError", e.message))?;
+            .map_err(|e| self.failed_call("CreateContainerError", e))?;
         context.nudges.own(&id, &want.uid());
         self.note(false, "Created", "Container created".into());
         if let Err(error) = runtime.start_container(&id).await {
@@ -234,7 +233,7 @@ impl Start<'_> {
             if let Ok(Some(now)) = observe::container(&**runtime, &id).await {
                 receipts.push(Receipt::Container(Box::new(now)));
             }
-            return Err(self.failed("RunContainerError", error.message));
+            return Err(self.failed_call("RunContainerError", error));
         }
         self.note(false, "Started", "Container started".into());
         let started = observe::container(&**runtime, &id).await;
@@ -392,6 +391,13 @@ impl Start<'_> {
                 field_path,
             },
         );
+    }
+
+    fn failed_call(&self, reason: &str, error: Error) -> Failure {
+        Failure {
+            class: error.class,
+            ..self.failed(reason, error.message)
+        }
     }
 
     fn failed(&self, reason: &str, message: String) -> Failure {

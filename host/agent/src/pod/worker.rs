@@ -17,6 +17,7 @@ use witlet_core::ids::PodUid;
 use witlet_core::observed::ObservedPod;
 use witlet_core::plan::{Action, Plan, PodMemory, Rules, Stage, plan};
 use witlet_core::status::derive_status;
+use witlet_ports::Class;
 use witlet_ports::volume::Published;
 
 use crate::context::{Context, jittered, later, until};
@@ -75,6 +76,8 @@ pub struct State {
     pub published: BTreeMap<String, Published>,
     /// Attempts to mount the volumes that failed in a row.
     pub mount_failures: u32,
+    /// A call ran out of time and may still have its effect.
+    pub unknown: bool,
     /// An event came, and the runtime showed nothing new (yet): how often it was asked again.
     pub rechecks: usize,
     pub next_sync: Timestamp,
@@ -144,6 +147,7 @@ impl Worker {
             have: ObservedPod::default(),
             published: BTreeMap::new(),
             mount_failures: 0,
+            unknown: false,
             rechecks: 0,
             next_sync: later(now, jittered(self.context.intervals.resync)),
         };
@@ -302,7 +306,13 @@ impl Worker {
                 .retry_at
                 .unwrap_or_else(|| later(crate::clock::now(), jittered(self.context.intervals.retry)));
             if !outcome.cancelled {
-                state.memory.retry_at = Some(state.memory.retry_at.map_or(retry, |at| at.min(retry)));
+                // What may still happen by itself must not be done a second time because something else is tried sooner.
+                state.unknown |= error.class == Class::Timeout;
+                state.memory.retry_at = Some(match state.memory.retry_at {
+                    Some(at) if state.unknown => at.max(retry),
+                    Some(at) => at.min(retry),
+                    None => retry,
+                });
             }
         }
     }
@@ -355,6 +365,8 @@ impl Worker {
         let now = crate::clock::now();
         if state.memory.retry_at.is_some_and(|at| at <= now) {
             state.memory.retry_at = None;
+            state.unknown = false;
+            self.nudge.runtime.store(true, Ordering::Release);
         }
         if state.next_sync <= now {
             state.next_sync = later(now, jittered(self.context.intervals.resync));
