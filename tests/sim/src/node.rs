@@ -53,7 +53,7 @@ impl State {
         })
     }
 
-    fn unpublish(&mut self, found: Found) -> Result<()> {
+    fn unpublish(&mut self, found: &Found) -> Result<()> {
         self.rule_release(&found.uid, "volume");
         if let Some(place) = self.node.volumes.remove(&(found.uid.clone(), found.name.clone())) {
             self.note(format!("{}: volume {} unpublished", found.uid, found.name));
@@ -121,7 +121,7 @@ impl Volumes for FakeNode {
             .call(
                 Port::Node,
                 format!("unpublish {}/{}", found.uid, found.name),
-                move |s| s.unpublish(found),
+                move |s| s.unpublish(&found),
             )
             .await
     }

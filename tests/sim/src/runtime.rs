@@ -121,7 +121,7 @@ impl State {
 
     /// The stream of hints breaks off.
     pub fn break_hints(&mut self) {
-        self.note("--- the stream of hints breaks off".into());
+        self.note("--- the stream of hints breaks off");
         self.machine.hints = None;
     }
 

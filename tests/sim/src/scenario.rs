@@ -322,8 +322,7 @@ fn ports(world: &World) -> Ports {
         volumes: node.clone(),
         network: node.clone(),
         policies: node,
-        log_sinks: Vec::new(),
-        metric_sinks: Vec::new(),
+        sinks: Arc::new(()),
     }
 }
 

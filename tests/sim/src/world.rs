@@ -328,7 +328,7 @@ impl State {
         Fate::Good
     }
 
-    pub fn note(&mut self, text: String) {
+    pub fn note(&mut self, text: impl fmt::Display) {
         let since = clock::now().duration_since(self.began);
         self.trace.push(format!("{:>9.3} {text}", since.as_secs_f64()));
     }
