@@ -135,21 +135,13 @@ impl Agent {
 
         let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
             Arc::new(move || [metrics.families(), metrics::process(), more()].concat());
-        for sink in &ports.log_sinks {
-            tasks.spawn(sinks::logs(
-                sink.clone(),
-                context.node.pod_logs_dir.clone(),
-                shutdown.clone(),
-            ));
-        }
-        for sink in &ports.metric_sinks {
-            tasks.spawn(sinks::metrics(
-                sink.clone(),
-                families.clone(),
-                config.metrics_push,
-                shutdown.clone(),
-            ));
-        }
+        let feeds = sinks::Feeds {
+            sinks: ports.sinks.clone(),
+            logs_dir: context.node.pod_logs_dir.clone(),
+            families: families.clone(),
+            metrics_interval: config.metrics_push,
+        };
+        tasks.spawn(feeds.run(shutdown.clone()));
         let health = match config.health {
             Some(address) => Some(serve_health(&mut tasks, address, runtime_health, families, &shutdown).await?),
             None => None,

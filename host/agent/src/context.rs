@@ -17,7 +17,7 @@ use witlet_ports::network::Network;
 use witlet_ports::policy::Policies;
 use witlet_ports::probe::Probes;
 use witlet_ports::runtime::Runtime;
-use witlet_ports::sink::{LogSink, MetricSink};
+use witlet_ports::sink::Sinks;
 use witlet_ports::volume::Volumes;
 
 use crate::images::Images;
@@ -39,8 +39,7 @@ pub struct Ports {
     pub volumes: Arc<dyn Volumes>,
     pub network: Arc<dyn Network>,
     pub policies: Arc<dyn Policies>,
-    pub log_sinks: Vec<Arc<dyn LogSink>>,
-    pub metric_sinks: Vec<Arc<dyn MetricSink>>,
+    pub sinks: Arc<dyn Sinks>,
 }
 
 /// How often things happen. The values are the kubelet's (contract/pod.md section 0).

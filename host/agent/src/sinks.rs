@@ -4,6 +4,7 @@
 //! its batch gets the same one again, with growing pauses; meanwhile nothing more is read for it, and nobody else waits.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -12,17 +13,72 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink, OutputStream};
+use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink, OutputStream, Sinks};
 use witlet_ports::{Class, Result};
 
+/// How often the sinks are compared with the configuration.
+const LOOK: Duration = Duration::from_secs(1);
 const SCAN: Duration = Duration::from_secs(1);
 const BATCH_LINES: usize = 512;
 const BATCH_BYTES: usize = 512 * 1024;
 const READ_BYTES: u64 = 256 * 1024;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// What sinks are fed with.
+pub struct Feeds {
+    pub sinks: Arc<dyn Sinks>,
+    pub logs_dir: PathBuf,
+    pub families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    pub metrics_interval: Duration,
+}
+
+impl Feeds {
+    /// Keeps one task for each sink: those that a changed configuration adds begin, those that it takes away end.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut fed: HashMap<(&'static str, Arc<str>), CancellationToken> = HashMap::new();
+        let mut tasks = JoinSet::new();
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            // Cancel-safe: both arms only say what time it is.
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => {}
+            }
+            let (logs, metrics) = (self.sinks.clone().for_logs(), self.sinks.clone().for_metrics());
+            fed.retain(|(kind, name), feed| {
+                let stays = match *kind {
+                    "log" => logs.iter().any(|(n, _)| n == name),
+                    _ => metrics.iter().any(|(n, _)| n == name),
+                };
+                if !stays {
+                    feed.cancel();
+                }
+                stays
+            });
+            for (name, sink) in logs {
+                let Entry::Vacant(entry) = fed.entry(("log", name)) else {
+                    continue;
+                };
+                let feed = entry.insert(shutdown.child_token()).clone();
+                tasks.spawn(self::logs(sink, self.logs_dir.clone(), feed));
+            }
+            for (name, sink) in metrics {
+                let Entry::Vacant(entry) = fed.entry(("metric", name)) else {
+                    continue;
+                };
+                let feed = entry.insert(shutdown.child_token()).clone();
+                tasks.spawn(self::metrics(sink, self.families.clone(), self.metrics_interval, feed));
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
 
 /// Sends all metrics at an interval.
 pub async fn metrics(

@@ -50,6 +50,23 @@ pub struct Family {
     pub samples: Vec<Sample>,
 }
 
+/// The sinks there are now, by name. A changed configuration adds some and takes others away.
+pub trait Sinks: Send + Sync + 'static {
+    fn for_logs(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn LogSink>)>;
+    fn for_metrics(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn MetricSink>)>;
+}
+
+/// No sinks at all.
+impl Sinks for () {
+    fn for_logs(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn LogSink>)> {
+        Vec::new()
+    }
+
+    fn for_metrics(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn MetricSink>)> {
+        Vec::new()
+    }
+}
+
 #[async_trait]
 pub trait LogSink: Send + Sync + 'static {
     /// The whole batch or none of it; `Class::Retry` and `Class::Timeout` mean: again, later.

@@ -123,8 +123,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         volumes: plugins.clone(),
         network: plugins.clone(),
         policies: plugins.clone(),
-        log_sinks: plugins.log_sinks(),
-        metric_sinks: plugins.metric_sinks(),
+        sinks: plugins.clone(),
     };
     let plugin_metrics = plugins.clone();
     let agent = Agent::start(

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink};
+use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink, Sinks};
 use witlet_ports::{Class, Error, Result};
 
 use super::mixed_up;
@@ -13,24 +13,38 @@ use crate::supervisor::{PluginHost, Slot};
 impl PluginHost {
     /// The log sinks that are active now. After a reload that added one, ask again.
     pub fn log_sinks(self: &Arc<Self>) -> Vec<Arc<dyn LogSink>> {
-        let sink = |slot: Arc<Slot>| {
-            Arc::new(Sink {
-                host: Arc::clone(self),
-                name: Arc::clone(&slot.name),
-            }) as Arc<dyn LogSink>
-        };
-        self.of_kind(Kind::SinkLog).into_iter().map(sink).collect()
+        Arc::clone(self).for_logs().into_iter().map(|(_, sink)| sink).collect()
     }
 
     /// The metric sinks that are active now. After a reload that added one, ask again.
     pub fn metric_sinks(self: &Arc<Self>) -> Vec<Arc<dyn MetricSink>> {
-        let sink = |slot: Arc<Slot>| {
-            Arc::new(Sink {
-                host: Arc::clone(self),
-                name: Arc::clone(&slot.name),
-            }) as Arc<dyn MetricSink>
-        };
-        self.of_kind(Kind::SinkMetric).into_iter().map(sink).collect()
+        Arc::clone(self)
+            .for_metrics()
+            .into_iter()
+            .map(|(_, sink)| sink)
+            .collect()
+    }
+
+    fn sinks_of(self: &Arc<Self>, kind: Kind) -> impl Iterator<Item = (Arc<str>, Arc<Sink>)> {
+        self.of_kind(kind).into_iter().map(|slot| {
+            let host = Arc::clone(self);
+            let name = Arc::clone(&slot.name);
+            (name.clone(), Arc::new(Sink { host, name }))
+        })
+    }
+}
+
+impl Sinks for PluginHost {
+    fn for_logs(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn LogSink>)> {
+        self.sinks_of(Kind::SinkLog)
+            .map(|(name, sink)| (name, sink as Arc<dyn LogSink>))
+            .collect()
+    }
+
+    fn for_metrics(self: Arc<Self>) -> Vec<(Arc<str>, Arc<dyn MetricSink>)> {
+        self.sinks_of(Kind::SinkMetric)
+            .map(|(name, sink)| (name, sink as Arc<dyn MetricSink>))
+            .collect()
     }
 }
 

@@ -9,6 +9,7 @@ mod plugins;
 mod probes;
 mod restart;
 mod scale;
+mod sinks;
 mod static_pods;
 mod volumes;
 
@@ -46,6 +47,7 @@ scenarios! {
         every_kind_is_mounted,
         host_path_types_are_checked,
         missing_objects_hold_the_pod,
+        changes_arrive_in_running_pods,
     }
     together probes::{
         readiness_flips,
@@ -85,9 +87,13 @@ scenarios! {
         a_killed_containerd_disturbs_no_container,
         networks_are_torn_down_without_the_agent,
     }
+    alone sinks::{
+        logs_and_metrics_reach_a_collector,
+    }
     alone plugins::{
         a_looping_plugin_harms_nobody,
         a_plugin_is_swapped_on_the_running_node,
+        a_stanza_changes_a_default_plugin,
         the_metrics_tell_of_each_plugin,
     }
 }

@@ -37,7 +37,7 @@ impl World {
         lab.link_cni("witlet-cni", &cni)?;
         let containerd = lab.containerd()?;
         containerd.import(&images)?;
-        lab.write_agent_config("")?;
+        lab.write_agent_config("[metrics]\npush_interval = \"1s\"\n")?;
         let agent = lab.agent(&witlet)?;
         Ok(Self {
             witlet,
@@ -139,12 +139,8 @@ impl Ctx {
 
     pub(crate) async fn create(&self, pod: &Value) -> Result<Pod> {
         let pod: Pod = serde_json::from_value(pod.clone()).context("the pod of the test itself is malformed")?;
-        Ok(self
-            .pods()
-            .await?
-            .create(&PostParams::default(), &pod)
-            .await
-            .context("create the pod")?)
+        let created = self.pods().await?.create(&PostParams::default(), &pod).await;
+        created.context("create the pod")
     }
 
     pub(crate) async fn config_map(&self, name: &str, data: &Value) -> Result<()> {
@@ -394,6 +390,10 @@ pub(crate) async fn fetch(ip: &str, port: u16, path: &str) -> Result<(u16, Strin
     tokio::task::spawn_blocking(move || witlet_lab::http_get(&authority, &path)).await?
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "called with values that are made on the spot"
+)]
 pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: T, should: T) -> Result<()> {
     if is != should {
         bail!("{what} is {is:?} and should be {should:?}");

@@ -51,7 +51,6 @@ fn good(ctx: &Ctx, name: &str) -> String {
 
 pub(super) async fn mistakes_are_listed_together(ctx: Ctx) -> Result<()> {
     let state = ctx.scratch().join("mistakes/state");
-    let state = ctx.scratch().join("mistakes/state");
     let text = r#"[node]
 nmae = "x"
 max_pods = "many"

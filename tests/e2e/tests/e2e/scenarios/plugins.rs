@@ -4,15 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guest::{Behaviour, policy};
 use crate::spec::web;
 use crate::world::{Ctx, LATE, SOON, See, eventually, fetch, same};
 
+/// A file of the node's configuration that goes when this does.
+pub(super) struct Stanza(pub(super) PathBuf);
+
+impl Drop for Stanza {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A policy plugin of the test's own, for as long as this lives.
 struct Gate {
-    stanza: PathBuf,
+    stanza: Stanza,
     component: PathBuf,
 }
 
@@ -20,7 +29,7 @@ impl Gate {
     fn new(ctx: &Ctx, component: &[u8], more: &str) -> Result<Self> {
         let dir = ctx.world.lab.dir();
         let gate = Self {
-            stanza: dir.join("plugins.d/gate.toml"),
+            stanza: Stanza(dir.join("plugins.d/gate.toml")),
             component: dir.join("gate.wasm"),
         };
         gate.replace(component)?;
@@ -35,28 +44,23 @@ impl Gate {
     fn configure(&self, more: &str) -> Result<()> {
         let source = self.component.display();
         write(
-            &self.stanza,
+            &self.stanza.0,
             format!("[plugin.gate]\nkind = \"policy\"\nsource = \"file:{source}\"\n{more}\n").as_bytes(),
         )
     }
 }
 
-impl Drop for Gate {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.stanza);
-    }
-}
-
 /// At once, as a package manager would.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, bytes)?;
     fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What becomes of a new pod: `Ready`, the reason for which it is refused, or `waits`.
-async fn fate(ctx: &Ctx, name: &str) -> Result<String> {
-    ctx.create(&web(name)).await?;
+/// What becomes of a new pod: `Ready`, or the reason for which it is refused.
+async fn fate(ctx: &Ctx, pod: &Value) -> Result<String> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    ctx.create(pod).await?;
     let seen = ctx
         .wait(name, "an end of its start", SOON, |pod| {
             let status = pod.status.as_ref()?;
@@ -72,16 +76,22 @@ async fn fate(ctx: &Ctx, name: &str) -> Result<String> {
     seen
 }
 
-/// Changes of files are noticed soon, not at once: new pods are made until one meets what is expected.
-async fn fate_becomes(ctx: &Ctx, expected: &str) -> Result<()> {
+/// Changes of files are noticed soon, not at once: pods are made until one meets what is expected.
+async fn fate_of_becomes(ctx: &Ctx, pod: &Value, expected: &str) -> Result<()> {
     let mut last = String::new();
     for i in 0..20 {
-        last = fate(ctx, &format!("{}-{i}", expected.to_lowercase())).await?;
+        let mut pod = pod.clone();
+        pod["metadata"]["name"] = json!(format!("{}-{i}", expected.to_lowercase()));
+        last = fate(ctx, &pod).await?;
         if last == expected {
             return Ok(());
         }
     }
     bail!("new pods should meet {expected:?} and meet {last:?}")
+}
+
+async fn fate_becomes(ctx: &Ctx, expected: &str) -> Result<()> {
+    fate_of_becomes(ctx, &web("any"), expected).await
 }
 
 pub(super) async fn a_looping_plugin_harms_nobody(ctx: Ctx) -> Result<()> {
@@ -155,7 +165,7 @@ pub(super) async fn a_plugin_is_swapped_on_the_running_node(ctx: Ctx) -> Result<
                 .then_some(()))
         })
         .await?;
-        same("a new pod meets", fate(&ctx, "still").await?.as_str(), "NotToday")?;
+        same("a new pod meets", fate(&ctx, &web("still")).await?.as_str(), "NotToday")?;
     }
     gate.replace(&policy(Behaviour::Allow, "0.1")?)?;
     fate_becomes(&ctx, "Ready").await?;
@@ -163,6 +173,25 @@ pub(super) async fn a_plugin_is_swapped_on_the_running_node(ctx: Ctx) -> Result<
     fate_becomes(&ctx, "NotToday").await?;
     drop(gate);
     fate_becomes(&ctx, "Ready").await
+}
+
+pub(super) async fn a_stanza_changes_a_default_plugin(ctx: Ctx) -> Result<()> {
+    let stanza = Stanza(ctx.world.lab.dir().join("plugins.d/pod-security.toml"));
+    write(
+        &stanza.0,
+        b"[plugin.policy-pod-security]\nconfig = { level = \"baseline\" }\n",
+    )?;
+    let mut pod = web("p");
+    pod["spec"]["containers"][0]["securityContext"] = json!({ "privileged": true });
+    fate_of_becomes(&ctx, &pod, "PodSecurity").await?;
+    // What meets the standard is not held up.
+    same(
+        "an ordinary pod meets",
+        fate(&ctx, &web("ordinary")).await?.as_str(),
+        "Ready",
+    )?;
+    drop(stanza);
+    fate_of_becomes(&ctx, &pod, "Ready").await
 }
 
 pub(super) async fn the_metrics_tell_of_each_plugin(ctx: Ctx) -> Result<()> {

@@ -3,10 +3,13 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::spec::{STAY, once, pod, shell};
-use crate::world::{Ctx, SOON, See, eventually, same};
+use crate::spec::{STAY, once, pod, shell, web};
+use crate::world::{Ctx, LATE, SOON, See, eventually, fetch, same};
 
 const SHOW: &str = r"
 cd /v
@@ -167,12 +170,40 @@ pub(super) async fn missing_objects_hold_the_pod(ctx: Ctx) -> Result<()> {
     same("reason", waiting.reason.as_deref(), Some("ContainerCreating"))?;
     ctx.config_map("late", &json!({ "late": "here now" })).await?;
     let pod = ctx
-        .wait("p", "Ready", crate::world::LATE, |p| {
-            p.condition("Ready").then(|| p.clone())
-        })
+        .wait("p", "Ready", LATE, |p| p.condition("Ready").then(|| p.clone()))
         .await?;
     eventually("its content", SOON, || async {
         Ok((ctx.log(&pod, "main")? == "here now\n").then_some(()))
     })
     .await
+}
+
+pub(super) async fn changes_arrive_in_running_pods(ctx: Ctx) -> Result<()> {
+    ctx.config_map("page", &json!({ "index.html": "before", "old": "x" }))
+        .await?;
+    let mut object = web("p");
+    object["spec"]["containers"][0]["volumeMounts"] = json!([
+        { "name": "page", "mountPath": "/config" },
+        { "name": "page", "mountPath": "/srv/fixed.html", "subPath": "index.html" },
+    ]);
+    object["spec"]["volumes"] = json!([{ "name": "page", "configMap": { "name": "page" } }]);
+    ctx.create(&object).await?;
+    let pod = ctx.wait_ready("p").await?;
+    let ip = pod.ip()?;
+    same("the page", fetch(ip, 8080, "/").await?, (200, "before".to_owned()))?;
+    let api: Api<ConfigMap> = Api::namespaced(ctx.world.client().await?, &ctx.ns);
+    let patch = json!({ "data": { "index.html": "after", "old": null } });
+    api.patch("page", &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
+    eventually("the new page", LATE, || async {
+        Ok((fetch(ip, 8080, "/").await?.1 == "after").then_some(()))
+    })
+    .await?;
+    // A file mounted by itself stays what it was, as Kubernetes has it.
+    same(
+        "the fixed page",
+        fetch(ip, 8080, "/fixed.html").await?,
+        (200, "before".to_owned()),
+    )?;
+    same("restarts", ctx.wait_ready("p").await?.restarts(), 0)
 }
