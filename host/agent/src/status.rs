@@ -38,6 +38,13 @@ struct Latest {
     version: u64,
 }
 
+/// One write: what of, and whether the pod's worker waits for it. A worker that comes to wait meanwhile needs another write.
+struct Due {
+    uid: PodUid,
+    latest: Latest,
+    finishing: bool,
+}
+
 #[derive(Default)]
 struct Table {
     latest: BTreeMap<PodUid, Latest>,
@@ -48,13 +55,17 @@ struct Table {
 }
 
 impl Table {
-    fn due(&self) -> Vec<(PodUid, Latest)> {
+    fn due(&self) -> Vec<Due> {
         let stale = |uid: &PodUid, latest: &Latest| self.written.get(uid) != Some(&latest.version);
         let waiting = |uid: &PodUid| self.finishing.contains_key(uid);
         self.latest
             .iter()
             .filter(|(uid, latest)| !self.busy.contains(*uid) && (stale(uid, latest) || waiting(uid)))
-            .map(|(uid, latest)| (uid.clone(), latest.clone()))
+            .map(|(uid, latest)| Due {
+                uid: uid.clone(),
+                latest: latest.clone(),
+                finishing: waiting(uid),
+            })
             .collect()
     }
 
@@ -140,19 +151,20 @@ impl StatusWriter {
             }
             // Not in the loop's head: there the lock would be held until the loop's end.
             let due = self.lock().due();
-            for (uid, latest) in due {
-                self.lock().busy.insert(uid.clone());
+            for due in due {
+                self.lock().busy.insert(due.uid.clone());
                 let (writer, slots) = (self.clone(), slots.clone());
                 tokio::spawn(async move {
                     let Ok(_slot) = slots.acquire().await else { return };
-                    writer.write_one(uid, latest).await;
+                    writer.write_one(due).await;
                 });
             }
         }
     }
 
-    async fn write_one(self, uid: PodUid, latest: Latest) {
-        let result = self.write(&uid, &latest).await;
+    async fn write_one(self, due: Due) {
+        let result = self.write(&due).await;
+        let Due { uid, latest, finishing } = due;
         self.metrics.status_write(result.is_ok());
         let mut table = self.lock();
         table.busy.remove(&uid);
@@ -164,14 +176,17 @@ impl StatusWriter {
                     table.written.insert(uid.clone(), latest.version);
                 }
                 let newest = table.latest.get(&uid).is_none_or(|l| l.version == latest.version);
-                if newest && let Some(done) = table.finishing.remove(&uid) {
+                if newest
+                    && (finishing || written == Written::Gone)
+                    && let Some(done) = table.finishing.remove(&uid)
+                {
                     // The worker may have been dropped at shutdown.
                     let _ = done.send(());
                 }
                 if written == Written::Gone && newest && !waits {
                     table.forget(&uid);
                 }
-                if !newest {
+                if !newest || table.finishing.contains_key(&uid) {
                     self.wake.notify_one();
                 }
             }
@@ -187,7 +202,8 @@ impl StatusWriter {
         }
     }
 
-    async fn write(&self, uid: &PodUid, latest: &Latest) -> Result<Written> {
+    async fn write(&self, due: &Due) -> Result<Written> {
+        let Due { uid, latest, finishing } = due;
         let target = if latest.is_static {
             self.mirror(&latest.key, uid)
         } else {
@@ -210,7 +226,7 @@ impl StatusWriter {
         }
         let deleted = live.metadata.deletion_timestamp.is_some() && !latest.is_static;
         let terminal = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
-        if deleted && terminal && latest.ended && self.lock().finishing.contains_key(uid) {
+        if deleted && terminal && latest.ended && *finishing {
             debug!(pod = %latest.key, "deleting the object");
             self.pods.delete(&latest.key, &target, 0).await?;
         }
@@ -271,3 +287,6 @@ enum Written {
     /// There is no such object (any more).
     Gone,
 }
+
+#[cfg(test)]
+mod tests;

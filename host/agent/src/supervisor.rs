@@ -11,6 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use witlet_core::admission;
@@ -27,6 +28,8 @@ use crate::pod::worker::{Ended, Nudge, Worker};
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
+/// An object that is still there so long after it was deleted is deleted again.
+const DELETE_AGAIN: Duration = Duration::from_secs(10);
 
 pub struct Sources {
     pub api: watch::Receiver<PodSet>,
@@ -50,8 +53,8 @@ pub struct Supervisor {
 
 struct Finished {
     key: PodKey,
-    /// Its object was deleted too.
-    deleted: bool,
+    /// When its object was deleted too.
+    deleted: Option<Instant>,
 }
 
 struct Entry {
@@ -115,8 +118,11 @@ impl Supervisor {
         let Some(entry) = self.workers.remove(&uid) else { return };
         match ended {
             Ok((_, Ended { deleted, .. })) => {
-                let key = entry.key;
-                self.finished.insert(uid, Finished { key, deleted });
+                let finished = Finished {
+                    key: entry.key,
+                    deleted: deleted.then(Instant::now),
+                };
+                self.finished.insert(uid, finished);
             }
             Err(error) => {
                 error!(%error, pod = %entry.key, "the pod's worker failed; it is started again");
@@ -206,8 +212,15 @@ impl Supervisor {
 
     /// An ended pod comes back to a worker only to be deleted.
     fn done_with(&self, uid: &PodUid, pod: &Pod) -> bool {
-        let finished = self.finished.get(uid);
-        finished.is_some_and(|f| f.deleted || pod.metadata.deletion_timestamp.is_none())
+        let Some(finished) = self.finished.get(uid) else {
+            return false;
+        };
+        // No grace is left of an object that only its finalizers keep: the API knows of the deletion.
+        let accepted = pod.metadata.deletion_grace_period_seconds == Some(0);
+        match finished.deleted {
+            Some(at) => accepted || at.elapsed() < DELETE_AGAIN,
+            None => pod.metadata.deletion_timestamp.is_none(),
+        }
     }
 
     /// May it run here? Pods that are ending or have ended are not asked.

@@ -157,7 +157,6 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "finds rare orders of faults and restarts that the agent does not master yet"]
     fn everything_at_once(
         scenario in scenario(faults(), steps(prop_oneof![user(), machine(), restart()], 10))
     ) {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 use witlet_core::desired::{DesiredPod, Source};
 use witlet_core::ids::PodUid;
-use witlet_core::observed::ObservedPod;
+use witlet_core::observed::{ObservedPod, SandboxState};
 use witlet_core::plan::{Action, Plan, PodMemory, Rules, Stage, plan};
 use witlet_core::status::derive_status;
 use witlet_ports::Class;
@@ -163,7 +163,10 @@ impl Worker {
             if !self.admitted && !self.admit(&mut want).await {
                 continue;
             }
-            if self.nudge.runtime.swap(false, Ordering::AcqRel) && !self.look(&mut state).await {
+            // A call that ran out of time may have had its effect later: that nothing runs must be certain before the end.
+            let gives_up = state.memory.stage == Stage::Sync && is_to_go(&want) && !is_alive(&state.have);
+            let must_look = self.nudge.runtime.swap(false, Ordering::AcqRel) || gives_up;
+            if must_look && !self.look(&mut state).await {
                 self.wait(&mut want, &mut state, None).await;
                 continue;
             }
@@ -393,6 +396,14 @@ impl Worker {
         next.rejected = next.rejected.take().or_else(|| want.rejected.take());
         *want = next;
     }
+}
+
+fn is_to_go(want: &DesiredPod) -> bool {
+    want.removed || is_deleted(want)
+}
+
+fn is_alive(have: &ObservedPod) -> bool {
+    have.running().next().is_some() || have.sandboxes.iter().any(|s| s.state == SandboxState::Ready)
 }
 
 fn is_deleted(want: &DesiredPod) -> bool {

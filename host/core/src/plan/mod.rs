@@ -260,6 +260,10 @@ impl Plan {
         if self.stage > memory.stage || (self.grace.is_some() && self.grace != memory.grace) {
             memory.retry_at = None;
         }
+        if self.stage >= Stage::Terminated && memory.stage < Stage::Terminated {
+            // After a restart of the agent nobody knows whether there is one: it is, until its removal succeeds.
+            memory.cgroup = true;
+        }
         memory.stage = memory.stage.max(self.stage);
         memory.grace = self.grace.or(memory.grace);
         memory

@@ -134,7 +134,8 @@ fn run(wanted: &[Scenario]) -> BTreeSet<String> {
         Err(error) => return fail("the node's start", &error),
     };
     let failed = runtime.block_on(run_all(wanted, &world));
-    drop(runtime);
+    // A scenario that failed may have left a program running that waits for what never comes.
+    runtime.shutdown_timeout(Duration::from_secs(10));
     let removed = match Arc::try_unwrap(world) {
         Ok(world) => world.close(),
         // A scenario's task outlived it; the lab is removed when this process ends.

@@ -1,15 +1,16 @@
 //! kubectl, unmodified, against the node's own API.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 use crate::spec::web;
 use crate::world::{Ctx, same};
 
-/// Standard output of `kubectl`, which must succeed.
+/// Standard output of `kubectl`, which must succeed. It ends with the scenario, whatever it waits for.
 async fn kubectl(ctx: &Ctx, args: &[&str], input: Option<String>) -> Result<String> {
     let mut command = Command::new("kubectl");
     command
@@ -19,29 +20,27 @@ async fn kubectl(ctx: &Ctx, args: &[&str], input: Option<String>) -> Result<Stri
         .args(args);
     // Its cache of what the API has would be found by the next lab on the same port.
     command.arg("--cache-dir").arg(ctx.scratch().join("cache"));
-    let shown = args.join(" ");
-    tokio::task::spawn_blocking(move || {
-        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut child = command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("kubectl is not installed")?;
-        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-            stdin.write_all(input.as_bytes())?;
-        }
-        let out = child.wait_with_output()?;
-        if !out.status.success() {
-            bail!(
-                "kubectl {shown}: {}: {}",
-                out.status,
-                String::from_utf8_lossy(&out.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
-    })
-    .await?
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("kubectl is not installed")?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let out = child.wait_with_output().await?;
+    if !out.status.success() {
+        bail!(
+            "kubectl {}: {}: {}",
+            args.join(" "),
+            out.status,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// The words of a table's line that starts with `name`.

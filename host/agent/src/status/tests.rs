@@ -1,0 +1,84 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::*;
+
+/// One pod, deleted by its user, in an API that answers a PATCH when the test says so.
+struct Api {
+    pod: Pod,
+    patches: AtomicUsize,
+    go_on: Semaphore,
+    deleted: Notify,
+}
+
+#[async_trait]
+impl Pods for Api {
+    async fn get(&self, _: &PodKey, _: &PodUid) -> Result<Option<Pod>> {
+        Ok(Some(self.pod.clone()))
+    }
+
+    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<()> {
+        self.patches.fetch_add(1, Ordering::SeqCst);
+        match self.go_on.acquire().await {
+            Ok(permit) => permit.forget(),
+            Err(closed) => return Err(Error::retry(closed.to_string())),
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, _: &PodKey, _: &PodUid, grace: i64) -> Result<()> {
+        assert_eq!(grace, 0);
+        self.deleted.notify_one();
+        Ok(())
+    }
+
+    async fn create_mirror(&self, _: &Pod) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The final status may be on its way already when the worker asks for the end.
+#[tokio::test]
+async fn the_end_is_not_missed_by_a_write_under_way() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "namespace": "a", "name": "b", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "containers": [{ "name": "c" }] },
+    }))
+    .expect("the test's own pod");
+    let api = Arc::new(Api {
+        pod: pod.clone(),
+        patches: AtomicUsize::new(0),
+        go_on: Semaphore::new(0),
+        deleted: Notify::new(),
+    });
+    let (_keep, set) = watch::channel(PodSet::default());
+    let writer = StatusWriter::new(api.clone(), set, Arc::default());
+    let running = tokio::spawn(writer.clone().run(CancellationToken::new()));
+    let want = DesiredPod::new(Arc::new(pod), Source::Api);
+    let memory = PodMemory {
+        stage: Stage::Terminated,
+        status: PodStatus {
+            phase: Some("Succeeded".to_owned()),
+            ..PodStatus::default()
+        },
+        ..PodMemory::default()
+    };
+
+    writer.publish(&want, &memory);
+    while api.patches.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let finish = tokio::spawn(async move { writer.finish(&want, &memory).await });
+    tokio::task::yield_now().await;
+    api.go_on.add_permits(2);
+
+    let end = async {
+        api.deleted.notified().await;
+        finish.await.expect("no panic")
+    };
+    let end = tokio::time::timeout(Duration::from_secs(5), end).await;
+    assert!(matches!(end, Ok(Ok(()))), "the object was not deleted: {end:?}");
+    running.abort();
+}
