@@ -3,6 +3,7 @@
 pub mod admission;
 mod apparmor;
 pub mod backoff;
+pub mod certificate;
 pub mod config;
 pub mod desired;
 pub mod dns;
@@ -26,3 +27,4 @@ pub mod runtime;
 pub mod status;
 mod sysctl;
 pub mod volumes;
+pub mod x509;

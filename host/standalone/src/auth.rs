@@ -12,7 +12,7 @@ use crate::registry;
 use crate::status::ApiError;
 use crate::store::Store;
 use crate::token::{AUDIENCE, ISSUER, Signer};
-use crate::x509;
+use witlet_core::x509;
 
 pub(crate) const MASTERS: &str = "system:masters";
 

@@ -37,7 +37,6 @@ mod table;
 mod tests;
 mod token;
 mod typed;
-mod x509;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::files;
-use crate::x509;
+use witlet_core::x509;
 
 const CA_NAME: &str = "witlet-standalone-ca";
 const CA_DAYS: u64 = 3650;

@@ -12,7 +12,8 @@ use crate::registry::{self, pods};
 use crate::selector::Selection;
 use crate::store::Entry;
 use crate::token::Signer;
-use crate::{protobuf, typed, x509};
+use crate::{protobuf, typed};
+use witlet_core::x509;
 
 #[test]
 fn duplicate_keys_are_found_with_their_path() {

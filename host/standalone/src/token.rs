@@ -12,7 +12,7 @@ use rustls::sign::SigningKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::x509::element;
+use witlet_core::x509::element;
 
 /// Whom tokens are for if nothing else is asked: this API.
 pub(crate) const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
