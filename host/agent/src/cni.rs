@@ -8,12 +8,12 @@
 
 mod records;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -34,6 +34,8 @@ const MAX_REQUEST: u64 = 1 << 20;
 const TRANSFER: Duration = Duration::from_secs(10);
 /// For the plugin; `witlet-cni` waits a little longer.
 const PLUGIN: Duration = Duration::from_secs(120);
+/// Attachments of which it is remembered that they are gone.
+const REMEMBERED: usize = 1024;
 /// For requests under way at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -89,6 +91,7 @@ impl CniServer {
             pods,
             records: self.records,
             locks: Mutex::default(),
+            detached: Mutex::default(),
         });
         let mut requests = JoinSet::new();
         loop {
@@ -263,6 +266,9 @@ struct Handler {
     records: Records,
     /// One per attachment that a request is at.
     locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    /// The last that were detached. Runtimes send a second DEL when they remove a sandbox that was stopped before, and the
+    /// whole chain would run for nothing.
+    detached: Mutex<VecDeque<String>>,
 }
 
 impl Handler {
@@ -342,6 +348,7 @@ impl Handler {
         let name = records::name(sandbox)?;
         let lock = self.lock(&name);
         let _guard = lock.lock().await;
+        self.detached().retain(|gone| *gone != name);
         let pod = self.pod(sandbox);
         let attachment = within(self.network.setup(pod.as_ref(), sandbox)).await?;
         // Before the runtime learns of it: whatever happens from now on, the DEL finds the record.
@@ -379,8 +386,20 @@ impl Handler {
         let lock = self.lock(&name);
         let _guard = lock.lock().await;
         let record = self.record(&name).await?;
+        if record.is_none() && self.detached().contains(&name) {
+            return Ok(None);
+        }
         self.detach(&name, sandbox, record.as_ref()).await?;
+        let mut detached = self.detached();
+        if detached.len() == REMEMBERED {
+            detached.pop_front();
+        }
+        detached.push_back(name);
         Ok(None)
+    }
+
+    fn detached(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.detached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Under the attachment's lock.

@@ -131,11 +131,16 @@ impl State {
         }
     }
 
-    /// A pod that must not restart, and whose sandbox is lost before all of it ran, waits for ever: the kubelet contract has no
-    /// new sandbox for it (pod 4.1 rule 2).
+    /// A pod that must not restart, and whose sandbox is lost when a part of it ran, waits for ever: the kubelet contract has
+    /// no new sandbox for it (pod 4.1 rule 2).
     fn is_stuck(&self, uid: &PodUid) -> bool {
+        let policy = self
+            .api
+            .wanted(uid)
+            .and_then(|p| p.spec.as_ref()?.restart_policy.as_deref());
+        let began = self.machine.containers.values().any(|c| c.it.uid == *uid);
         let pending = self.api.phase(uid) == Some("Pending");
-        pending && self.machine.ready_sandboxes(uid) == 0 && self.machine.running(uid).next().is_none()
+        policy == Some("Never") && began && pending && self.machine.ready_sandboxes(uid) == 0
     }
 
     fn check_ready(&self, uid: &PodUid, open: &mut Vec<String>) {

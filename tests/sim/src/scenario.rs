@@ -23,6 +23,8 @@ use crate::world::{Faults, Port, State, World};
 
 /// After the world has calmed down, everything is as it is to be within this time: the longest back-offs fit in.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// What has been right for so long is no moment's appearance, such as a pod that waits to go on and looks stuck.
+const FIRM: Duration = Duration::from_secs(30);
 /// And it stays so.
 const STAYS: Duration = Duration::from_secs(90);
 /// Real time for one scenario; usual are milliseconds.
@@ -285,6 +287,7 @@ fn judge(state: &State, good_since: &mut Option<Timestamp>) -> Option<Result<(),
         (true, None) => *good_since = Some(now),
         (true, Some(since)) if now >= clock::later(since, STAYS) => return Some(Ok(())),
         (true, Some(_)) => {}
+        (false, Some(since)) if now < clock::later(since, FIRM) => *good_since = None,
         (false, Some(_)) => return Some(Err(format!("it did not stay as it should: {open:#?}"))),
         (false, None) if now >= clock::later(state.calm, PATIENCE) => {
             return Some(Err(format!("not reached: {open:#?}")));

@@ -61,7 +61,10 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released:
         runtime.remove_container(&container.id).await?;
     }
     for sandbox in &have.sandboxes {
-        runtime.stop_sandbox(&sandbox.id).await?;
+        // A worker that ended has stopped them all.
+        if !released || sandbox.state == SandboxState::Ready {
+            runtime.stop_sandbox(&sandbox.id).await?;
+        }
         runtime.remove_sandbox(&sandbox.id).await?;
     }
     if !released {

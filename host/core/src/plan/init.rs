@@ -75,10 +75,13 @@ fn decide(pass: &Pass<'_>, init: &[Container]) -> Decision {
         decision.initialized = true;
         return decision;
     }
-    // An exited regular container does not count: it may be of an older sandbox.
+    // In this sandbox: one that was made in an older sandbox and never ran says nothing of this one.
+    let sandbox = pass.have.sandbox().map(|s| s.id.as_str());
     decision.initialized = pass.spec.containers.iter().any(|container| {
         let latest = pass.have.latest(&container.name);
-        latest.is_some_and(|c| matches!(c.state, ContainerState::Created | ContainerState::Running))
+        latest.is_some_and(|c| {
+            matches!(c.state, ContainerState::Created | ContainerState::Running) && sandbox == Some(&c.sandbox_id)
+        })
     });
     let mut past = decision.initialized;
     for (position, container) in init.iter().enumerate().rev() {

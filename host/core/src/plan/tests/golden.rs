@@ -60,6 +60,13 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             Scene::sandboxed(init()).running("c3", "a", 0),
         ),
         (
+            "init-in-a-new-sandbox",
+            "A regular container of an older sandbox that never ran does not count: the init containers come first.",
+            Scene::sandboxed(init())
+                .instance("c1", "a", 0, ContainerState::Created)
+                .change("c1", |c| c.sandbox_id = "older".into()),
+        ),
+        (
             "init-failed-never",
             "It failed, and nothing restarts.",
             Scene::sandboxed(init_never()).exited("c1", "i", 0, 1, 5),
