@@ -25,6 +25,7 @@ use crate::pleg::{self, Nudges, Pleg};
 use crate::probes::ProbeRunner;
 use crate::status::StatusWriter;
 use crate::supervisor::{Sources, Supervisor};
+use crate::users::Users;
 use crate::{cni, http, sinks};
 
 /// The kubelet's crash-loop back-off (the kubelet contract, pod 4.6).
@@ -38,6 +39,7 @@ pub struct Config {
     pub container_logs_dir: PathBuf,
     pub intervals: Intervals,
     pub parallel_pulls: usize,
+    pub users: Users,
     /// Only where the network plugin connects pods.
     pub cni: Option<cni::Config>,
     pub health: Option<SocketAddr>,
@@ -76,7 +78,13 @@ impl Agent {
         info!(runtime = version.name, version = version.version, "the runtime answers");
 
         let status = StatusWriter::new(ports.pods.clone(), sources.api.clone(), metrics.clone());
+        let runtime_watch = RuntimeWatch::new(ports.runtime.clone(), rules_out, config.intervals.runtime_status);
+        let runtime_health = runtime_watch.health();
+        // Before the first pod: whether the network is up, and what the runtime can do.
+        runtime_watch.check().await;
         let context = Arc::new(Context {
+            users: config.users,
+            runtime: runtime_health.clone(),
             images: Images::new(ports.runtime.clone(), config.parallel_pulls),
             probes: ProbeRunner::new(
                 ports.probes.clone(),
@@ -99,10 +107,6 @@ impl Agent {
         if let Some(cni) = config.cni {
             serve_cni(&mut tasks, &cni, &ports, &sources, &shutdown)?;
         }
-        let runtime_watch = RuntimeWatch::new(ports.runtime.clone(), rules_out, config.intervals.runtime_status);
-        let runtime_health = runtime_watch.health();
-        // Before the first pod: whether the network is up.
-        runtime_watch.check().await;
         tasks.spawn(runtime_watch.run(shutdown.clone()));
 
         let (listed_out, listed) = watch::channel(None);

@@ -22,9 +22,11 @@ use witlet_ports::volume::Volumes;
 
 use crate::images::Images;
 use crate::metrics::Metrics;
+use crate::node::RuntimeHealth;
 use crate::pleg::Nudges;
 use crate::probes::ProbeRunner;
 use crate::status::StatusWriter;
+use crate::users::Users;
 
 /// The adapters, as the binary chose them.
 #[derive(Clone)]
@@ -84,6 +86,9 @@ pub struct Context {
     pub intervals: Intervals,
     pub rules: watch::Receiver<Arc<Rules>>,
     pub images: Images,
+    pub users: Users,
+    /// What the runtime said of itself.
+    pub runtime: Arc<RuntimeHealth>,
     pub probes: ProbeRunner,
     pub status: StatusWriter,
     pub metrics: Arc<Metrics>,

@@ -29,3 +29,4 @@ pub mod probes;
 pub mod sinks;
 pub mod status;
 pub mod supervisor;
+pub mod users;

@@ -15,7 +15,7 @@ use witlet_core::node::{
     build_status, transitions,
 };
 use witlet_core::plan::Rules;
-use witlet_ports::runtime::{Runtime, Status};
+use witlet_ports::runtime::{Handler, Runtime, Status};
 
 use crate::context::{Context, jittered};
 use crate::pleg;
@@ -44,6 +44,11 @@ impl RuntimeHealth {
 
     fn errors(&self, pleg: Option<&str>) -> Vec<String> {
         self.with(|(state, _)| state.errors(pleg, crate::clock::now()))
+    }
+
+    /// What the runtime can do with this handler; empty for the default one. None if it did not say.
+    pub fn handler(&self, name: &str) -> Option<Handler> {
+        self.with(|(_, status)| status.as_ref()?.handlers.iter().find(|h| h.name == name).cloned())
     }
 
     /// What `/healthz` says. A network that is not there yet is no fault of the agent.

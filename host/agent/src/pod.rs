@@ -1,11 +1,14 @@
 //! One pod: its worker and what the worker does.
 
+mod env_files;
 pub mod execute;
 pub mod files;
 pub mod gc;
 mod hooks;
 mod kill;
+mod objects;
 pub mod observe;
+mod sandbox;
 mod start;
 mod subpath;
 pub mod volumes;

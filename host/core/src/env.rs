@@ -38,11 +38,13 @@ pub trait Lookup {
     }
 }
 
-/// The names of objects in the pod's namespace.
+/// The names of objects in the pod's namespace, and files in its volumes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct References {
     pub config_maps: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    /// Environment files: the volume's name, and the path in it.
+    pub files: BTreeSet<(String, String)>,
 }
 
 /// What a container's environment refers to: what [`Lookup`] is asked for.
@@ -61,6 +63,8 @@ pub fn references(container: &Container) -> References {
         found
             .secrets
             .extend(source.secret_key_ref.iter().map(|r| r.name.clone()));
+        let file = |r: &FileKeySelector| (r.volume_name.clone(), r.path.clone());
+        found.files.extend(source.file_key_ref.iter().map(file));
     }
     found
 }

@@ -26,5 +26,6 @@ pub mod restart;
 pub mod runtime;
 pub mod status;
 mod sysctl;
+pub mod userns;
 pub mod volumes;
 pub mod x509;

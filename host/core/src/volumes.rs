@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use crate::desired::containers;
+use crate::env::references;
 
 #[cfg(test)]
 mod tests;
@@ -70,18 +71,20 @@ pub fn unescape(directory: &str) -> String {
     directory.replace('~', "/")
 }
 
-/// The volumes that some container mounts, in the order of the spec. Others are never mounted, and are no error.
+/// The volumes that some container mounts or takes variables from, in the order of the spec. Others are never mounted, and are
+/// no error. Images are mounted by the runtime.
 pub fn used(pod: &Pod) -> Vec<Volume> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     let mut names = BTreeSet::new();
     for (_, container) in containers(spec) {
         names.extend(container.volume_mounts.iter().flatten().map(|m| m.name.clone()));
         names.extend(container.volume_devices.iter().flatten().map(|d| d.name.clone()));
+        names.extend(references(&container).files.into_iter().map(|(volume, _)| volume));
     }
     spec.volumes
         .iter()
         .flatten()
-        .filter(|v| names.contains(&v.name))
+        .filter(|v| names.contains(&v.name) && v.image.is_none())
         .cloned()
         .collect()
 }

@@ -55,7 +55,6 @@ fn node(case: &str) -> NodeSettings {
         },
         pod_pids_limit: v2.then_some(1024),
         thermal_throttle_paths: vec!["/sys/devices/system/cpu/cpu0/thermal_throttle".into()],
-        recursive_read_only_mounts: true,
         ..NodeSettings::default()
     }
 }
@@ -87,7 +86,9 @@ fn published(pod: &Pod) -> BTreeMap<String, VolumeSource> {
         };
         (v.name, source)
     };
-    volumes::used(pod).into_iter().map(source).collect()
+    let images = pod.spec.iter().flat_map(|s| s.volumes.clone().unwrap_or_default());
+    let images = images.filter(|v| v.image.is_some());
+    volumes::used(pod).into_iter().chain(images).map(source).collect()
 }
 
 fn configure(case: &str, pod: &Pod) -> Value {
@@ -135,6 +136,7 @@ fn configure(case: &str, pod: &Pod) -> Value {
             sub_paths: &BTreeMap::new(),
             target_id: Some("0123456789abcdef"),
             user: Some(&user),
+            recursive_read_only: true,
         };
         let parts = config::sub_paths(&inputs).unwrap();
         let prepared = parts

@@ -5,5 +5,6 @@
 pub mod cgroup;
 pub mod host;
 pub mod machine;
+pub mod subids;
 
 pub use cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits};

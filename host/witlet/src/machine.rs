@@ -6,11 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use witlet_agent::node::NodeOptions;
+use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
 use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses};
 use witlet_core::resources::Quantity;
+use witlet_core::userns::{Allocations, Pool};
 use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits, Version};
-use witlet_node::{host, machine};
+use witlet_node::{host, machine, subids};
 use witlet_ports::runtime::CgroupDriver as Reported;
 use witlet_ports::{Error, Result};
 
@@ -110,9 +112,30 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
         swap_available: hierarchy.version() == Version::V2 && facts.swap_bytes > 0,
         swap_bytes: facts.swap_bytes,
         thermal_throttle_paths: facts.thermal_throttle_paths.clone(),
+        seccomp_default: node.seccomp_default,
+        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         ..NodeSettings::default()
     };
     Ok((NodeOptions { facts, config }, settings))
+}
+
+/// The ids for pods with user namespaces of their own.
+pub(crate) fn users(sections: &Sections) -> Result<Users> {
+    let node = &sections.node;
+    let ids = node.user_namespace_ids;
+    let set_aside = subids::of_kubelet(&subids::Places::default())
+        .map_err(|e| Error::terminal(format!("kubelet mappings: {e}; correct /etc/subuid and /etc/subgid")))?;
+    let pool = match set_aside {
+        Some((users, groups)) => Pool::from_getsubids(&users, &groups, "kubelet")
+            .map_err(|e| Error::terminal(format!("kubelet mappings: {e}; correct /etc/subuid and /etc/subgid")))?,
+        None => Pool::rest_of_the_node(ids),
+    };
+    let allocations = Allocations::new(pool, ids, node.max_pods).map_err(|e| {
+        Error::terminal(format!(
+            "{e}; correct node.user_namespace_ids, node.max_pods, or /etc/subuid and /etc/subgid"
+        ))
+    })?;
+    Users::load(&node.root_dir, allocations).map_err(Error::terminal)
 }
 
 /// Pod cgroups, with their parents made.

@@ -57,6 +57,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     }
     machine::prepare(sections)?;
     let (node_options, settings) = machine::describe(sections)?;
+    let users = machine::users(sections)?;
     let node_name = settings.node_name.clone();
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
 
@@ -137,6 +138,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             container_logs_dir: sections.node.container_logs_dir(),
             intervals: Intervals::default(),
             parallel_pulls: sections.images.parallel_pulls,
+            users,
             cni,
             health: sections.server.healthz.0,
             metrics_push: sections.metrics.push_interval.0,

@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 use witlet_agent::app::{Agent, Config};
 use witlet_agent::context::{Intervals, Ports};
 use witlet_agent::node::NodeOptions;
+use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
 use witlet_core::ids::PodUid;
 use witlet_core::node::{MachineFacts, NodeConfig};
+use witlet_core::userns::{Allocations, Pool, UNIT};
 
 use crate::api::FakeApi;
 use crate::clock;
@@ -362,10 +364,18 @@ fn config(state: &State) -> Config {
         container_logs_dir: state.dir.join("containers"),
         intervals: Intervals::default(),
         parallel_pulls: 1,
+        users: users(state),
         cni: None,
         health: None,
         metrics_push: Duration::from_secs(60),
     }
+}
+
+/// As the machine has them; what the agent wrote before must be readable.
+fn users(state: &State) -> Users {
+    let allocations = Allocations::new(Pool::rest_of_the_node(UNIT), UNIT, 110);
+    let loaded = allocations.and_then(|allocations| Users::load(&state.dir.join("root"), allocations));
+    loaded.unwrap_or_else(|e| panic!("user namespaces: {e}"))
 }
 
 fn report(state: &State, why: &str) -> String {

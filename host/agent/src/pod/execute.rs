@@ -13,7 +13,7 @@ use witlet_ports::volume::Published;
 
 use crate::context::Context;
 use crate::pod::worker::State;
-use crate::pod::{files, gc, kill, start, volumes};
+use crate::pod::{files, gc, kill, sandbox, start, volumes};
 
 /// What came of an action. Receipts and facts hold even where it failed half way.
 #[derive(Default)]
@@ -173,7 +173,7 @@ pub async fn execute(
                 Err(error) => Outcome::failed(error),
             }
         }
-        Action::CreateSandbox { attempt } => start::sandbox(context, want, *attempt, ending).await,
+        Action::CreateSandbox { attempt } => sandbox::create(context, want, *attempt, ending).await,
         Action::StartContainer {
             name,
             kind,
@@ -189,6 +189,7 @@ pub async fn execute(
             .into(),
         Action::Finish => {
             context.probes.stop_all(&want.uid());
+            context.users.release(&want.uid());
             context
                 .status
                 .finish(want, &state.memory)

@@ -102,6 +102,7 @@ fn remove_log_dir(logs: &Path) {
 }
 
 fn remove_dir(context: &Context, uid: &PodUid) -> Result<()> {
+    context.users.release(uid);
     files::remove_pod_dir(&context.pod_dir(uid)).map_err(|error| {
         witlet_ports::Error::retry(format!("cannot remove the directory of pod {uid}: {error}")).with_source(error)
     })

@@ -1,5 +1,6 @@
 //! Ending containers: event, preStop, StopContainer (the kubelet contract, pod section 7).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -41,7 +42,8 @@ pub(super) async fn container(
         return Outcome::default();
     };
     info!(container = kill.name, cause = ?kill.cause, grace = kill.grace, "stopping container");
-    let victim = Victim::new(want, instance, kill.kind, kill.message.to_owned());
+    let address = hooks::address(context, &state.have);
+    let victim = Victim::new(want, instance, kill.kind, kill.message.to_owned(), address);
     tokio::select! {
         outcome = victim.stop(context, want, kill.grace, Vec::new()) => outcome,
         () = ending.cancelled() => Outcome::cancelled(),
@@ -89,6 +91,7 @@ async fn stop_all(context: &Context, want: &DesiredPod, state: &State, grace: i6
             instance,
             kind_of(want, &instance.name),
             format!("Stopping container {}", instance.name),
+            hooks::address(context, &state.have),
         );
         async move {
             let outcome = victim.stop(context, want, grace, wait_for).await;
@@ -133,10 +136,18 @@ struct Victim<'a> {
     spec: Option<ContainerSpec>,
     kind: ContainerKind,
     message: String,
+    /// Where its hook finds it.
+    address: Option<IpAddr>,
 }
 
 impl<'a> Victim<'a> {
-    fn new(want: &DesiredPod, instance: &'a Container, kind: ContainerKind, message: String) -> Self {
+    fn new(
+        want: &DesiredPod,
+        instance: &'a Container,
+        kind: ContainerKind,
+        message: String,
+        address: Option<IpAddr>,
+    ) -> Self {
         let mut all = want.pod.spec.iter().flat_map(containers);
         let spec = all.find(|(_, c)| c.name == instance.name).map(|(_, c)| c.into_owned());
         Self {
@@ -144,6 +155,7 @@ impl<'a> Victim<'a> {
             spec,
             kind,
             message,
+            address,
         }
     }
 
@@ -173,7 +185,13 @@ impl<'a> Victim<'a> {
             && let Some(spec) = &self.spec
             && grace > 0
         {
-            let run = hooks::run(context, &want.pod, spec, &self.instance.id, hook);
+            let target = hooks::Target {
+                pod: &want.pod,
+                container: spec,
+                id: &self.instance.id,
+                address: self.address,
+            };
+            let run = hooks::run(context, &target, hook);
             match tokio::time::timeout(whole, run).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {

@@ -1,78 +1,30 @@
-//! Making sandboxes and starting containers (the kubelet contract, pod 4.7).
+//! Starting containers (the kubelet contract, pod 4.7).
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::Arc;
 
-use futures::future::try_join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Container as ContainerSpec, Secret};
+use k8s_openapi::api::core::v1::Container as ContainerSpec;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
-use witlet_core::config::{self, ContainerInputs, Lookup, VolumeSource};
+use tracing::debug;
+use witlet_core::config::{self, ContainerInputs, VolumeSource};
 use witlet_core::desired::{ContainerKind, DesiredPod, containers};
 use witlet_core::observed::Receipt;
 use witlet_core::plan::teardown::base_grace;
 use witlet_core::plan::{KillCause, Note, StartError};
-use witlet_core::resources::qos::qos_class;
-use witlet_core::runtime::SandboxConfig;
+use witlet_core::runtime::ContainerConfig;
 use witlet_ports::{Class, Error, Result};
 
 use crate::context::{Context, jittered, later};
+use crate::images::Ensured;
 use crate::pod::execute::{Fact, Outcome};
+use crate::pod::objects::Prefetched;
+use crate::pod::sandbox::{self, Configured};
 use crate::pod::subpath::SubPath;
 use crate::pod::worker::State;
 use crate::pod::{files, hooks, kill, observe};
-
-/// The configuration of the pod's sandbox: the same whenever it is asked for.
-fn sandbox_config(context: &Context, want: &DesiredPod, attempt: u32) -> Result<SandboxConfig> {
-    let parent = context.ports.cgroups.parent(&want.uid(), qos_class(&want.pod));
-    config::sandbox(&want.pod, &context.node, attempt, &parent, None).map_err(|e| Error::terminal(e.message))
-}
-
-pub(super) async fn sandbox(context: &Context, want: &DesiredPod, attempt: u32, ending: &CancellationToken) -> Outcome {
-    match run_sandbox(context, want, attempt).await {
-        Ok(receipt) => Outcome::receipt(receipt),
-        Err(error) => {
-            // A pod that is being ended anyway needs no alarm.
-            if !ending.is_cancelled() {
-                let text = format!("Failed to create pod sandbox: {error}");
-                context.event(&want.pod, true, "FailedCreatePodSandBox", text);
-            }
-            Outcome::failed(error)
-        }
-    }
-}
-
-async fn run_sandbox(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Receipt> {
-    let config = sandbox_config(context, want, attempt)?;
-    for note in config::dns(&want.pod, &context.node).1 {
-        context.note(&want.pod, note);
-    }
-    files::make_dir(Path::new(&config.log_directory), 0o755)
-        .map_err(|e| Error::retry(format!("cannot make the log directory: {e}")).with_source(e))?;
-    let handler = want.pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref());
-    let handler = match handler.filter(|h| !h.is_empty()) {
-        Some(class) => context.ports.objects.runtime_handler(class).await?,
-        None => String::new(),
-    };
-    let runtime = &context.ports.runtime;
-    let id = runtime.run_sandbox(&config, &handler).await?;
-    context.nudges.own(&id, &want.uid());
-    let sandbox = runtime.sandbox(&id).await.map_err(|error| {
-        let text = format!("Unable to get pod sandbox status: {error}");
-        context.event(&want.pod, true, "FailedPodSandBoxStatus", text);
-        error
-    })?;
-    let host_network = want.pod.spec.as_ref().and_then(|s| s.host_network) == Some(true);
-    if sandbox.ips.is_empty() && !host_network {
-        return Err(Error::retry(format!("the runtime gave sandbox {id} no address")));
-    }
-    info!(sandbox = id, ips = ?sandbox.ips, "sandbox is up");
-    Ok(Receipt::Sandbox(sandbox))
-}
 
 /// Why a container did not start, in the words of its status.
 struct Failure {
@@ -195,12 +147,14 @@ impl Start<'_> {
             .have
             .sandbox()
             .ok_or_else(|| Failure::new("CreateContainerError", "the pod has no sandbox"))?;
-        let sandbox_config = sandbox_config(context, want, sandbox.attempt)
+        let made = sandbox::configure(context, want, sandbox.attempt)
+            .await
             .map_err(|e| self.failed("CreateContainerConfigError", e.message))?;
+        let sandbox_config = &made.config;
 
         let image = context
             .images
-            .ensure(context, &want.pod, spec, self.kind, &sandbox_config);
+            .ensure(context, &want.pod, spec, self.kind, sandbox_config);
         let image = tokio::select! {
             image = image => image,
             () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
@@ -217,13 +171,13 @@ impl Start<'_> {
         })?;
 
         let config = self
-            .config(&image)
+            .config(&image, &made)
             .await
             .map_err(|m| self.failed("CreateContainerConfigError", m))?;
         let logs = Path::new(&sandbox_config.log_directory).join(&spec.name);
         files::make_dir(&logs, 0o755).map_err(|e| self.failed("CreateContainerError", e.to_string()))?;
         let id = runtime
-            .create_container(&sandbox.id, &config, &sandbox_config)
+            .create_container(&sandbox.id, &config, sandbox_config)
             .await
             .map_err(|e| self.failed_call("CreateContainerError", e))?;
         context.nudges.own(&id, &want.uid());
@@ -244,7 +198,7 @@ impl Start<'_> {
         self.post_start(&id, ending, receipts).await
     }
 
-    async fn config(&self, image: &crate::images::Ensured) -> Result<witlet_core::runtime::ContainerConfig, String> {
+    async fn config(&self, image: &Ensured, made: &Configured) -> Result<ContainerConfig, String> {
         let Self {
             context,
             want,
@@ -262,7 +216,6 @@ impl Start<'_> {
             "" => None,
             _ => Some(files::termination_log(&pod_dir, &spec.name).map_err(text)?),
         };
-        let objects = Prefetched::fetch(context, want, spec).await?;
         let services = context.ports.objects.services().await.ok();
         let volumes: BTreeMap<String, VolumeSource> = state
             .published
@@ -278,6 +231,7 @@ impl Start<'_> {
                 )
             })
             .collect();
+        let objects = Prefetched::fetch(context, want, spec, &volumes).await?;
         let ephemeral = want
             .pod
             .spec
@@ -303,7 +257,8 @@ impl Start<'_> {
             termination_log,
             sub_paths: &BTreeMap::new(),
             target_id,
-            user: None,
+            user: made.user.as_ref(),
+            recursive_read_only: made.recursive_read_only,
         };
         let mut bound = BTreeMap::new();
         for (index, part) in config::sub_paths(&inputs).map_err(|e| e.message)? {
@@ -341,9 +296,14 @@ impl Start<'_> {
         let Some(hook) = self.spec.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else {
             return Ok(());
         };
-        let pod = self.pod_with_ips();
+        let target = hooks::Target {
+            pod: &self.want.pod,
+            container: self.spec,
+            id,
+            address: hooks::address(self.context, &self.state.have),
+        };
         let ran = tokio::select! {
-            ran = hooks::run(self.context, &pod, self.spec, id, hook) => ran,
+            ran = hooks::run(self.context, &target, hook) => ran,
             () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
         };
         let Err(error) = ran else { return Ok(()) };
@@ -370,14 +330,6 @@ impl Start<'_> {
                 .receipts,
         );
         Err(Failure::new("PostStartHookError", error.message))
-    }
-
-    /// The pod as hooks need it: with the address of its sandbox.
-    fn pod_with_ips(&self) -> k8s_openapi::api::core::v1::Pod {
-        let mut pod = (*self.want.pod).clone();
-        let ip = self.state.have.ips().first().or(self.context.node.node_ips.first());
-        pod.status.get_or_insert_default().pod_ip = ip.map(ToString::to_string);
-        pod
     }
 
     fn note(&self, warning: bool, reason: &str, message: String) {
@@ -418,51 +370,5 @@ impl Start<'_> {
         if fs::metadata(log).is_ok() {
             let _ = symlink(log, dir.join(format!("{}{end}", &stem[..cut])));
         }
-    }
-}
-
-/// The config maps and secrets that a container's environment names, read beforehand.
-#[derive(Default)]
-struct Prefetched {
-    config_maps: BTreeMap<String, Option<Arc<ConfigMap>>>,
-    secrets: BTreeMap<String, Option<Arc<Secret>>>,
-}
-
-impl Prefetched {
-    async fn fetch(context: &Context, want: &DesiredPod, spec: &ContainerSpec) -> Result<Self, String> {
-        let namespace = want.key().namespace;
-        let references = config::references(spec);
-        let objects = &context.ports.objects;
-        let config_maps = try_join_all(references.config_maps.into_iter().map(|name| async {
-            let found = absent(objects.config_map(&namespace, &name).await)?;
-            Ok::<_, String>((name, found))
-        }));
-        let secrets = try_join_all(references.secrets.into_iter().map(|name| async {
-            let found = absent(objects.secret(&namespace, &name).await)?;
-            Ok::<_, String>((name, found))
-        }));
-        let (config_maps, secrets) = futures::try_join!(config_maps, secrets)?;
-        Ok(Self {
-            config_maps: config_maps.into_iter().collect(),
-            secrets: secrets.into_iter().collect(),
-        })
-    }
-}
-
-fn absent<T>(result: Result<T>) -> Result<Option<T>, String> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e.message),
-    }
-}
-
-impl Lookup for Prefetched {
-    fn config_map(&self, _namespace: &str, name: &str) -> Result<Option<Arc<ConfigMap>>, String> {
-        Ok(self.config_maps.get(name).cloned().flatten())
-    }
-
-    fn secret(&self, _namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, String> {
-        Ok(self.secrets.get(name).cloned().flatten())
     }
 }

@@ -41,6 +41,8 @@ pub struct ContainerInputs<'a> {
     /// Id of the container whose processes an ephemeral container sees.
     pub target_id: Option<&'a str>,
     pub user: Option<&'a UserNamespace>,
+    /// The pod's runtime handler can make mounts read-only all the way down.
+    pub recursive_read_only: bool,
 }
 
 pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, ConfigError> {

@@ -80,6 +80,7 @@ pub(crate) struct Fixture {
     pub(crate) sub_paths: BTreeMap<usize, PathBuf>,
     pub(crate) target_id: Option<String>,
     pub(crate) user: Option<UserNamespace>,
+    pub(crate) recursive_read_only: bool,
 }
 
 impl Fixture {
@@ -104,6 +105,7 @@ impl Fixture {
             sub_paths: BTreeMap::new(),
             target_id: None,
             user: None,
+            recursive_read_only: false,
         }
     }
 
@@ -168,6 +170,7 @@ impl Fixture {
             sub_paths: &self.sub_paths,
             target_id: self.target_id.as_deref(),
             user: self.user.as_ref(),
+            recursive_read_only: self.recursive_read_only,
         })
     }
 

@@ -67,8 +67,6 @@ pub struct NodeSettings {
     pub pod_pids_limit: Option<i64>,
     /// SELinux is enabled: files of the agent's making are relabelled for containers.
     pub selinux: bool,
-    /// The runtime can make mounts read-only all the way down.
-    pub recursive_read_only_mounts: bool,
 }
 
 impl Default for NodeSettings {
@@ -96,7 +94,6 @@ impl Default for NodeSettings {
             thermal_throttle_paths: Vec::new(),
             pod_pids_limit: None,
             selinux: false,
-            recursive_read_only_mounts: false,
         }
     }
 }

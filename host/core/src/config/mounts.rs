@@ -201,7 +201,7 @@ fn recursive_read_only(inputs: &ContainerInputs<'_>, mount: &VolumeMount) -> Res
     if let Some(propagation) = mount.mount_propagation.as_deref().filter(|p| *p != "None") {
         return refused(format!("compatible with propagation {propagation:?}"));
     }
-    let supported = inputs.node.recursive_read_only_mounts;
+    let supported = inputs.recursive_read_only;
     match mode {
         "IfPossible" => Ok(supported),
         "Enabled" if supported => Ok(true),

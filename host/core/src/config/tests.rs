@@ -302,7 +302,7 @@ fn mounts_are_refused() {
         assert_eq!(fixture.error(), message);
     }
     let mut able = mount(recursive("Enabled"));
-    able.node.recursive_read_only_mounts = true;
+    able.recursive_read_only = true;
     assert!(able.config().unwrap().mounts[0].recursive_readonly);
     assert!(!mount(recursive("IfPossible")).config().unwrap().mounts[0].recursive_readonly);
 }

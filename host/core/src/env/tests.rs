@@ -408,11 +408,15 @@ fn what_a_container_refers_to() {
             {"name": "V", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},
             {"name": "W", "valueFrom": {"secretKeyRef": {"name": "d", "key": "k"}}},
             {"name": "X", "valueFrom": {"secretKeyRef": {"name": "b", "key": "k"}}},
+            {"name": "Y", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "f", "key": "k"}}},
+            {"name": "Z", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "f", "key": "l"}}},
         ],
     }));
     let found = references(&pod.spec.unwrap().containers[0]);
     assert_eq!(found.config_maps.into_iter().collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(found.secrets.into_iter().collect::<Vec<_>>(), ["b", "d"]);
+    let file = ("v".to_owned(), "f".to_owned());
+    assert_eq!(found.files.into_iter().collect::<Vec<_>>(), [file]);
 }
 
 proptest! {

@@ -51,5 +51,19 @@ fn only_what_containers_use() {
     }));
     let names: Vec<_> = used(&pod).into_iter().map(|v| v.name).collect();
     assert_eq!(names, ["e", "b", "i", "c"]);
+    let pod_of_files = self::pod(json!({
+        "volumes": [volume("e"), {"name": "image", "image": {"reference": "i"}}],
+        "containers": [{
+            "name": "c",
+            "env": [{"name": "V", "valueFrom": {"fileKeyRef": {"volumeName": "e", "path": "f", "key": "k"}}}],
+            "volumeMounts": mounts("image"),
+        }],
+    }));
+    let names: Vec<_> = used(&pod_of_files).into_iter().map(|v| v.name).collect();
+    assert_eq!(
+        names,
+        ["e"],
+        "variables need their volume; an image is the runtime's to mount"
+    );
     assert!(used(&Pod::default()).is_empty());
 }

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) container_logs_dir: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
     pub(crate) max_pods: u32,
+    pub(crate) user_namespace_ids: u32,
+    pub(crate) seccomp_default: bool,
 }
 
 impl Default for Node {
@@ -51,6 +53,8 @@ impl Default for Node {
             container_logs_dir: None,
             state_dir: "/var/lib/witlet".into(),
             max_pods: 110,
+            user_namespace_ids: witlet_core::userns::UNIT,
+            seccomp_default: false,
         }
     }
 }
