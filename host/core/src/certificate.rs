@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::NodeAddress;
@@ -153,6 +154,16 @@ pub fn rotate_at(certificate: &Certificate, share: f64) -> Timestamp {
 
 pub fn expired(certificate: &Certificate, now: Timestamp) -> bool {
     now.as_second() > certificate.not_after
+}
+
+/// Before the next try after so many failures in a row: five tries soon, then one every 32 seconds. `jitter` is drawn from
+/// 0 to 1.
+pub fn retry_pause(failures: u32, jitter: f64) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        1..=4 => Duration::from_secs(1 << failures).mul_f64(1.0 + 0.1 * jitter.clamp(0.0, 1.0)),
+        _ => Duration::from_secs(32),
+    }
 }
 
 /// How long a node may be without a client certificate before somebody must look at it.

@@ -10,6 +10,7 @@ use kube::Resource;
 use tokio_util::sync::CancellationToken;
 use witlet_ports::Result;
 
+use crate::certificates::Pairs;
 use crate::error::{self, Call};
 use crate::limit::Limiter;
 use crate::link::Link;
@@ -19,6 +20,8 @@ use crate::{EventRecorder, NodeApi, ObjectCache, PodWriter};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub kubeconfig: PathBuf,
+    /// The node's own certificate, where it is renewed: it stands instead of the kubeconfig's user.
+    pub identity: Option<Pairs>,
     pub node_name: String,
     /// Requests a second, and how many may come at once.
     pub qps: u32,
@@ -35,6 +38,7 @@ impl Config {
     pub fn new(kubeconfig: impl Into<PathBuf>, node_name: impl Into<String>) -> Self {
         Self {
             kubeconfig: kubeconfig.into(),
+            identity: None,
             node_name: node_name.into(),
             qps: 50,
             burst: 100,
@@ -71,8 +75,8 @@ struct Inner {
 impl Client {
     /// Reads the kubeconfig, and follows it from then on. Does not talk to the API.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
-        let main = Link::open(&config.kubeconfig).await?;
-        let heartbeat = Link::open(&config.kubeconfig).await?;
+        let main = Link::open(&config.kubeconfig, config.identity.clone()).await?;
+        let heartbeat = Link::open(&config.kubeconfig, config.identity.clone()).await?;
         Ok(Self::from_parts(
             main.client(),
             heartbeat.client(),

@@ -7,10 +7,12 @@
 //! | static pods ([`source::watch_static`]) | 1 | inotify, timer | `watch` of the set |
 //! | node watch ([`NodeApi`]) | 1 | API watch | `watch` of the node |
 //! | object watch ([`ObjectCache`]) | 1 per referenced object, 1 for services, 1 for runtime classes | API watch | `watch` of the object |
+//! | rotation of a certificate ([`NodeCredentials`], [`serving_certificate`]) | 0 to 2 | files, addresses, signed requests | `watch` of the pair |
 //! | event sender ([`EventRecorder`]) | 1 | bounded `mpsc` | API requests |
 //!
 //! All of them end with their cancellation token.
 
+mod certificates;
 mod client;
 mod error;
 mod events;
@@ -26,6 +28,9 @@ mod watching;
 #[cfg(test)]
 mod mock;
 
+pub use certificates::{
+    CertificateError, CredentialsConfig, NodeCredentials, Pair, Pairs, RequestError, serving_certificate,
+};
 pub use client::{Client, Config, ConnectError};
 pub use events::EventRecorder;
 pub use nodes::NodeApi;

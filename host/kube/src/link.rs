@@ -1,58 +1,84 @@
 //! A connection to the API that follows its kubeconfig.
 //!
-//! Certificates are renewed under a running node: by the embedded API, by whoever rotates a kubelet's. The files are looked
-//! at again every few seconds while there are requests, and a change makes a new client; requests under way end on the old
-//! one. A kubeconfig that is broken in between leaves the old client in place.
+//! Certificates are renewed under a running node: by the node itself, by the embedded API, by an operator. A task looks at
+//! the files every few seconds, and hears of the node's own certificate at once. A change makes a new client; requests under
+//! way end on the old one, watches end at once and begin anew, and then the old connections are closed. A kubeconfig that is
+//! broken in between leaves the old client in place.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use kube::client::Body;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::certificates::{Pair, Pairs};
 use crate::client::{ConnectError, chain};
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Link {
     path: PathBuf,
-    current: ArcSwap<kube::Client>,
-    looked: Mutex<Looked>,
+    /// The node's own certificate, where it is renewed; it stands instead of the kubeconfig's user.
+    identity: Option<Pairs>,
+    current: ArcSwap<Connection>,
+    stamp: Mutex<Stamp>,
 }
 
-struct Looked {
-    at: Instant,
-    stamp: Stamp,
+/// Ends its watches when it is replaced.
+struct Connection {
+    client: kube::Client,
+    replaced: CancellationToken,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.replaced.cancel();
+    }
 }
 
 /// Files with their times of change; none for one that is not there.
 type Stamp = Vec<(PathBuf, Option<SystemTime>)>;
 
 impl Link {
-    pub(crate) async fn open(path: &Path) -> Result<Arc<Self>, ConnectError> {
-        let (client, files) = build(path).await?;
-        let looked = Mutex::new(Looked {
-            at: Instant::now(),
-            stamp: stamp(files),
-        });
-        Ok(Arc::new(Self {
+    pub(crate) async fn open(path: &Path, identity: Option<Pairs>) -> Result<Arc<Self>, ConnectError> {
+        let pair = identity.as_ref().map(|pairs| pairs.borrow().clone());
+        let (client, files) = build(path, pair.as_ref().map(Option::as_deref)).await?;
+        let link = Arc::new(Self {
             path: path.to_owned(),
-            current: ArcSwap::from_pointee(client),
-            looked,
-        }))
+            identity: identity.clone(),
+            current: ArcSwap::from_pointee(Connection::new(client)),
+            stamp: Mutex::new(stamp(files)),
+        });
+        tokio::spawn(follow(Arc::downgrade(&link), identity));
+        Ok(link)
     }
 
     /// A client that uses whatever the link stands for at the moment.
     pub(crate) fn client(self: &Arc<Self>) -> kube::Client {
         let link = self.clone();
-        let service = tower::service_fn(move |request| {
-            let link = link.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let connection = link.current.load_full();
+            let watch = request.uri().query().is_some_and(|q| q.contains("watch=true"));
             async move {
-                link.look().await;
-                let client = kube::Client::clone(&link.current.load());
-                client.send(request).await
+                let response = connection.client.send(request).await?;
+                if !watch {
+                    return Ok::<_, kube::Error>(response.map(BodyExt::boxed_unsync));
+                }
+                // The end of a watch is nothing unusual; the watcher goes on where it was.
+                let replaced = connection.replaced.clone().cancelled_owned();
+                Ok(response.map(|body| {
+                    let frames = BodyStream::new(body).take_until(Box::pin(replaced));
+                    BodyExt::boxed_unsync(StreamBody::new(frames))
+                }))
             }
         });
         kube::Client::new(service, "default")
@@ -61,14 +87,10 @@ impl Link {
     /// Makes a new client if the files changed.
     async fn look(&self) {
         let changed = {
-            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if looked.at.elapsed() < LOOK_EVERY {
-                return;
-            }
-            looked.at = Instant::now();
-            let now = stamp(looked.stamp.iter().map(|(path, _)| path.clone()));
-            let changed = now != looked.stamp;
-            looked.stamp = now;
+            let mut seen = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = stamp(seen.iter().map(|(path, _)| path.clone()));
+            let changed = now != *seen;
+            *seen = now;
             changed
         };
         if changed {
@@ -78,21 +100,56 @@ impl Link {
 
     /// Drops the connections and reads the kubeconfig anew.
     pub(crate) async fn reopen(&self) {
-        match build(&self.path).await {
+        let pair = self.identity.as_ref().map(|pairs| pairs.borrow().clone());
+        match build(&self.path, pair.as_ref().map(Option::as_deref)).await {
             Ok((client, files)) => {
-                self.current.store(Arc::new(client));
-                self.looked.lock().unwrap_or_else(PoisonError::into_inner).stamp = stamp(files);
+                let old = self.current.swap(Arc::new(Connection::new(client)));
+                old.replaced.cancel();
+                *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp(files);
                 info!(kubeconfig = %self.path.display(), "connecting to the API anew");
             }
             Err(error) => warn!(%error, "the kubeconfig cannot be used any more; the old connection stays"),
         }
     }
+}
 
-    #[cfg(test)]
-    fn look_now(&self) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.at = Instant::now().checked_sub(LOOK_EVERY * 2).unwrap_or(looked.at);
+impl Connection {
+    fn new(client: kube::Client) -> Self {
+        Self {
+            client,
+            replaced: CancellationToken::new(),
+        }
     }
+}
+
+/// Ends with the link.
+async fn follow(link: Weak<Link>, mut identity: Option<Pairs>) {
+    loop {
+        let renewed = async {
+            match &mut identity {
+                Some(pairs) => pairs.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel-safe: a change that is not seen stays one.
+        let renewed = tokio::select! {
+            renewed = renewed => Some(renewed),
+            () = tokio::time::sleep(LOOK_EVERY) => None,
+        };
+        let Some(link) = link.upgrade() else { return };
+        match renewed {
+            Some(true) => link.reopen().await,
+            // Nobody renews it any more: the agent ends.
+            Some(false) => identity = None,
+            None => link.look().await,
+        }
+    }
+}
+
+/// A client for a few requests, as another user if one is given.
+pub(crate) async fn open_once(path: &Path, pair: Option<&Pair>) -> Result<kube::Client, ConnectError> {
+    let (client, _) = build(path, pair.map(Some)).await?;
+    Ok(client)
 }
 
 fn stamp(files: impl IntoIterator<Item = PathBuf>) -> Stamp {
@@ -104,8 +161,10 @@ fn stamp(files: impl IntoIterator<Item = PathBuf>) -> Stamp {
         .collect()
 }
 
-/// The client, and the files that it was made of.
-async fn build(path: &Path) -> Result<(kube::Client, Vec<PathBuf>), ConnectError> {
+/// The client, and the files that it was made of. `identity`: the node's own certificate instead of the kubeconfig's user;
+/// while there is none yet, the user is nobody if the
+/// kubeconfig's credentials cannot be used.
+async fn build(path: &Path, identity: Option<Option<&Pair>>) -> Result<(kube::Client, Vec<PathBuf>), ConnectError> {
     let invalid = |message: String| ConnectError::Invalid {
         path: path.to_owned(),
         message,
@@ -125,14 +184,31 @@ async fn build(path: &Path) -> Result<(kube::Client, Vec<PathBuf>), ConnectError
         let named = [&user.client_certificate, &user.client_key];
         files.extend(named.into_iter().flatten().map(PathBuf::from));
     }
+    for cluster in file.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
+        files.extend(cluster.certificate_authority.iter().map(PathBuf::from));
+    }
     let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|e| invalid(explain(&e)))?;
     // Every caller retries by what it wants; retries below would only hide how the API is.
     config.default_retry = false;
+    match identity {
+        Some(Some(pair)) => config.auth_info = user(pair).map_err(&invalid)?,
+        // Damaged, or not there yet.
+        Some(None) if kube::Client::try_from(config.clone()).is_err() => config.auth_info = AuthInfo::default(),
+        _ => {}
+    }
     let client =
         kube::Client::try_from(config).map_err(|e| invalid(format!("no client can be made of it: {}", chain(&e))))?;
     Ok((client, files))
+}
+
+fn user(pair: &Pair) -> Result<AuthInfo, String> {
+    let user = json!({
+        "client-certificate-data": STANDARD.encode(&pair.certificate_pem),
+        "client-key-data": STANDARD.encode(&pair.key_pem),
+    });
+    serde_json::from_value(user).map_err(|e| e.to_string())
 }
 
 fn first_line(text: &str) -> String {
@@ -189,11 +265,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubeconfig");
         write(&path, &server("1").await);
-        let link = Link::open(&path).await.unwrap();
+        let link = Link::open(&path, None).await.unwrap();
         let client = link.client();
         assert_eq!(client.apiserver_version().await.unwrap().minor, "1");
         write(&path, &server("2").await);
-        link.look_now();
+        link.look().await;
         assert_eq!(client.apiserver_version().await.unwrap().minor, "2");
         let before = Arc::as_ptr(&link.current.load());
         std::fs::write(&path, "broken: [").unwrap();

@@ -132,6 +132,13 @@ fn a_new_address_needs_a_new_certificate_and_one_less_does_not() {
 }
 
 #[test]
+fn failures_are_tried_again_soon_and_then_every_32_seconds() {
+    let seconds: Vec<_> = (0..7).map(|n| retry_pause(n, 0.0).as_secs()).collect();
+    assert_eq!(seconds, [0, 2, 4, 8, 16, 32, 32]);
+    assert_eq!(retry_pause(1, 1.0).as_millis(), 2200);
+}
+
+#[test]
 fn the_agent_ends_only_for_a_server_that_answers() {
     let wanted = Wanted::client("n1");
     let good = certificate(&wanted, 0, DAY);
