@@ -12,6 +12,7 @@ use witlet_agent::app::{self, Agent};
 use witlet_agent::cni;
 use witlet_agent::context::{Intervals, Ports};
 use witlet_agent::supervisor::Sources;
+use witlet_kube::{CredentialsConfig, NodeCredentials};
 use witlet_plugin_host::{Deps, PluginHost};
 use witlet_ports::Error;
 use witlet_ports::api::Objects;
@@ -50,7 +51,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     })
     .await?;
     let runtime: Arc<dyn Runtime> = Arc::new(cri);
-    if let Some(api) = &sections.api {
+    if let Some(api) = &sections.api
+        && api.bootstrap_kubeconfig.is_none()
+        && !api.rotate_certificates
+    {
         witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, ""))
             .await
             .map_err(|e| Failure::Start(Box::new(e)))?;
@@ -64,9 +68,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     // The standalone API outlives the agent's tasks, which write their last words to it.
     let api_shutdown = CancellationToken::new();
     let api = start_api(sections, &node_name, &api_shutdown).await?;
-    let client = witlet_kube::Client::connect(witlet_kube::Config::new(&api.kubeconfig, &node_name))
-        .await
-        .map_err(|e| Failure::Start(Box::new(e)))?;
+    let credentials = credentials(sections, &node_name, &shutdown).await?;
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
+    let client = witlet_kube::Client::connect(witlet_kube::Config {
+        identity: credentials.as_ref().and_then(|c| c.identity.clone()),
+        ..witlet_kube::Config::new(&api.kubeconfig, &node_name)
+    })
+    .await
+    .map_err(|e| Failure::Start(Box::new(e)))?;
     let objects: Arc<dyn Objects> = Arc::new(client.objects(shutdown.clone()));
     let nodes = client.nodes(shutdown.clone());
     let static_pods = match &sections.static_pods.path {
@@ -162,12 +173,21 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     if let Some(path) = config.files.first() {
         tokio::spawn(reload::watch(path.clone(), config.clone(), plugins, shutdown.clone()));
     }
-    let result = tokio::select! {
-        () = agent.ready() => {
-            info!(node = node_name, "node is ready");
-            agent.run().await
+    let work = async {
+        agent.ready().await;
+        info!(node = node_name, "node is ready");
+        agent.run().await
+    };
+    let lost = async {
+        match &credentials {
+            Some(credentials) => credentials.lost().await,
+            None => std::future::pending().await,
         }
+    };
+    let result = tokio::select! {
+        result = work => result,
         () = shutdown.cancelled() => Ok(()),
+        why = lost => Err(Error::terminal(why)),
     };
     api_shutdown.cancel();
     if let Some(server) = api.server
@@ -177,6 +197,27 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     }
     info!("stopped; pods go on running");
     result.map_err(Failure::Running)
+}
+
+/// The node's certificate towards a cluster, where it is the agent that gets it.
+async fn credentials(
+    sections: &Sections,
+    node_name: &str,
+    shutdown: &CancellationToken,
+) -> Result<Option<NodeCredentials>, Failure> {
+    let Some(api) = &sections.api else { return Ok(None) };
+    if api.bootstrap_kubeconfig.is_none() && !api.rotate_certificates {
+        return Ok(None);
+    }
+    let config = CredentialsConfig {
+        kubeconfig: api.kubeconfig.clone(),
+        bootstrap: api.bootstrap_kubeconfig.clone(),
+        cert_dir: api.cert_dir.clone(),
+        node_name: node_name.to_owned(),
+        rotate: api.rotate_certificates,
+    };
+    let credentials = NodeCredentials::prepare(config, shutdown.clone()).await;
+    credentials.map(Some).map_err(|e| Failure::Start(Box::new(e)))
 }
 
 /// The API to talk to.

@@ -104,6 +104,17 @@ impl Default for Runtime {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Api {
     pub(crate) kubeconfig: PathBuf,
+    /// Used while `kubeconfig` is not there or has expired.
+    #[serde(default)]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) rotate_certificates: bool,
+    #[serde(default = "cert_dir")]
+    pub(crate) cert_dir: PathBuf,
+}
+
+fn cert_dir() -> PathBuf {
+    "/var/lib/kubelet/pki".into()
 }
 
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -324,6 +335,11 @@ impl Sections {
             ("network.socket", Some(&self.network.socket)),
             ("network.conf_dir", Some(&self.network.conf_dir)),
             ("api.kubeconfig", self.api.as_ref().map(|a| &a.kubeconfig)),
+            (
+                "api.bootstrap_kubeconfig",
+                self.api.as_ref().and_then(|a| a.bootstrap_kubeconfig.as_ref()),
+            ),
+            ("api.cert_dir", self.api.as_ref().map(|a| &a.cert_dir)),
         ];
         for (key, path) in paths {
             if let Some(path) = path.filter(|p| !p.is_absolute()) {
