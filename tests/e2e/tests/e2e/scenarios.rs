@@ -1,6 +1,7 @@
 //! What is proved, by subject.
 
 mod config;
+mod deletion;
 mod images;
 mod kubectl;
 mod lifecycle;
@@ -9,6 +10,7 @@ mod plugins;
 mod probes;
 mod restart;
 mod scale;
+mod sidecars;
 mod sinks;
 mod static_pods;
 mod volumes;
@@ -42,6 +44,17 @@ scenarios! {
         crash_loop_backs_off,
         pre_stop_runs_before_the_signal,
         stubborn_containers_are_killed,
+    }
+    together sidecars::{
+        they_start_first_and_end_last,
+        they_do_not_keep_a_job_alive,
+        they_are_restarted_whatever_the_pods_policy,
+    }
+    together deletion::{
+        by_force,
+        during_a_pull,
+        at_once_after_the_creation,
+        the_phase_tells_the_end_once_nothing_runs,
     }
     together volumes::{
         every_kind_is_mounted,
@@ -86,6 +99,7 @@ scenarios! {
         a_kill_during_the_start_loses_nothing,
         a_killed_containerd_disturbs_no_container,
         networks_are_torn_down_without_the_agent,
+        containers_of_a_kubelet_are_kept,
     }
     alone sinks::{
         logs_and_metrics_reach_a_collector,

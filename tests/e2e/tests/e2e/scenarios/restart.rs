@@ -1,17 +1,22 @@
 //! The agent or the runtime dies; pods do not notice.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
+use serde_json::json;
 use witlet_core::ids::PodUid;
 use witlet_core::observed::{ContainerState, SandboxState};
+use witlet_core::runtime::{
+    ContainerConfig, ContainerSecurity, NamespaceMode, NamespaceOptions, SandboxConfig, SandboxSecurity,
+};
 use witlet_ports::runtime::Runtime;
 
-use crate::spec::web;
+use crate::spec::{STAY, web};
 use crate::world::{Ctx, LATE, SOON, See, eventually, fetch, same};
 
 async fn some_pods(ctx: &Ctx, count: usize) -> Result<Vec<Pod>> {
@@ -161,4 +166,101 @@ pub(super) async fn networks_are_torn_down_without_the_agent(ctx: Ctx) -> Result
         })
         .await?;
     same("its page", fetch(after.ip()?, 8080, "/healthz").await?.0, 200)
+}
+
+/// The node was a kubelet's until now: what that left running goes on. Names, labels, annotations and the hash are written here
+/// as a kubelet writes them.
+pub(super) async fn containers_of_a_kubelet_are_kept(ctx: Ctx) -> Result<()> {
+    const UID: &str = "0b7e3f1c5d2a49868f10c3d4e5f60718";
+    /// Of a container `web` with the demo's image (the kubelet contract, pod 4.4 rule 18).
+    const HASH: &str = "af1d3c95";
+    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let (ns, lab) = (ctx.ns.as_str(), &ctx.world.lab);
+    let status = ctx.world.agent(|agent| agent.stop())?;
+    ensure!(status.success(), "on SIGTERM the agent ended with {status}");
+
+    let name = "taken-lab";
+    let labels = text(&[
+        ("io.kubernetes.pod.name", name),
+        ("io.kubernetes.pod.namespace", ns),
+        ("io.kubernetes.pod.uid", UID),
+    ]);
+    let logs = lab.dir().join("logs").join(format!("{ns}_{name}_{UID}"));
+    fs::create_dir_all(logs.join("web"))?;
+    let namespaces = NamespaceOptions {
+        network: NamespaceMode::Node,
+        pid: NamespaceMode::Container,
+        ..NamespaceOptions::default()
+    };
+    let sandbox = SandboxConfig {
+        name: name.to_owned(),
+        namespace: ns.to_owned(),
+        uid: UID.to_owned(),
+        log_directory: logs.display().to_string(),
+        labels: labels.clone(),
+        annotations: text(&[
+            ("kubernetes.io/config.source", "file"),
+            ("kubernetes.io/config.hash", UID),
+            ("kubernetes.io/config.seen", "2026-01-02T03:04:05.678901234Z"),
+        ]),
+        cgroup_parent: format!("{}/kubepods/besteffort/pod{UID}", lab.cgroup_root()),
+        security: SandboxSecurity {
+            namespaces: namespaces.clone(),
+            ..SandboxSecurity::default()
+        },
+        ..SandboxConfig::default()
+    };
+    let mut container = ContainerConfig {
+        name: "web".to_owned(),
+        image: witlet_lab::BUSYBOX.to_owned(),
+        command: ["sh", "-c", STAY].map(str::to_owned).to_vec(),
+        labels,
+        annotations: text(&[
+            ("io.kubernetes.container.hash", HASH),
+            ("io.kubernetes.container.restartCount", "4"),
+            ("io.kubernetes.container.terminationMessagePath", "/dev/termination-log"),
+            ("io.kubernetes.container.terminationMessagePolicy", "File"),
+            ("io.kubernetes.pod.terminationGracePeriod", "3"),
+        ]),
+        attempt: 4,
+        log_path: "web/4.log".to_owned(),
+        security: ContainerSecurity {
+            namespaces,
+            ..ContainerSecurity::default()
+        },
+        ..ContainerConfig::default()
+    };
+    container
+        .labels
+        .insert("io.kubernetes.container.name".to_owned(), "web".to_owned());
+    let cri = witlet_cri::connect(witlet_cri::Config::new(lab.names().runtime_endpoint())).await?;
+    let made = async {
+        let sandbox_id = cri.run_sandbox(&sandbox, "").await?;
+        let id = cri.create_container(&sandbox_id, &container, &sandbox).await?;
+        cri.start_container(&id).await?;
+        anyhow::Ok(id)
+    };
+    let made = made.await;
+    let manifest = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "taken", "namespace": ns, "uid": UID },
+        "spec": {
+            "hostNetwork": true,
+            "terminationGracePeriodSeconds": 3,
+            "containers": [{ "name": "web", "image": witlet_lab::DEMO_WEB, "command": ["sh", "-c", STAY] }],
+        },
+    });
+    let file = lab.dir().join("manifests/taken.json");
+    fs::write(&file, manifest.to_string())?;
+    ctx.world.agent(|agent| agent.start_again())?;
+    let id = made.context("the runtime does not make what a kubelet would")?;
+
+    let pod = ctx.wait_ready(name).await?;
+    same("containers", pod.container_ids(), vec![format!("containerd://{id}")])?;
+    same("restarts", pod.restarts(), 4)?;
+    fs::remove_file(&file)?;
+    ctx.wait_gone(name).await
 }
