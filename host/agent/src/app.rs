@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use witlet_core::config::NodeSettings;
 use witlet_core::desired;
 use witlet_core::plan::Rules;
+use witlet_ports::serve::Node;
 use witlet_ports::sink::Family;
 use witlet_ports::{Error, Result};
 
@@ -23,8 +24,9 @@ use crate::mirrors::Mirrors;
 use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
 use crate::pleg::{self, Nudges, Pleg};
 use crate::probes::ProbeRunner;
+use crate::serve::NodeService;
 use crate::status::StatusWriter;
-use crate::supervisor::{Sources, Supervisor};
+use crate::supervisor::{Sources, Supervisor, SyncLoop};
 use crate::users::Users;
 use crate::{cni, http, sinks};
 
@@ -48,6 +50,7 @@ pub struct Config {
 
 pub struct Agent {
     context: Arc<Context>,
+    service: Arc<NodeService>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
     /// Where `/healthz` and `/metrics` are served.
@@ -93,6 +96,7 @@ impl Agent {
                 metrics.clone(),
             ),
             status: status.clone(),
+            sync_loop: SyncLoop::new(config.intervals.resync),
             node: config.node,
             admission: config.admission,
             container_logs_dir: config.container_logs_dir,
@@ -135,10 +139,18 @@ impl Agent {
             files: sources.files.clone(),
         };
         tasks.spawn(mirrors.run(shutdown.clone()));
+        let (api, files) = (sources.api.clone(), sources.files.clone());
         tasks.spawn(Supervisor::new(context.clone(), sources, listed).run(shutdown.clone()));
 
         let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
             Arc::new(move || [metrics.families(), metrics::process(), more()].concat());
+        let service = Arc::new(NodeService {
+            context: context.clone(),
+            api,
+            files,
+            runtime_health: runtime_health.clone(),
+            families: families.clone(),
+        });
         let feeds = sinks::Feeds {
             sinks: ports.sinks.clone(),
             logs_dir: context.node.pod_logs_dir.clone(),
@@ -152,10 +164,16 @@ impl Agent {
         };
         Ok(Self {
             context,
+            service,
             tasks,
             shutdown,
             health,
         })
+    }
+
+    /// What the node's server answers from.
+    pub fn service(&self) -> Arc<dyn Node> {
+        self.service.clone()
     }
 
     /// Until the node is Ready in the API.

@@ -237,7 +237,7 @@ impl CniError {
 impl From<Error> for CniError {
     fn from(error: Error) -> Self {
         let code = match error.class {
-            Class::Retry | Class::Timeout | Class::Conflict => code::TRY_AGAIN_LATER,
+            Class::Retry | Class::Timeout | Class::Conflict | Class::Exhausted => code::TRY_AGAIN_LATER,
             Class::NotFound => code::UNKNOWN_CONTAINER,
             Class::Terminal | Class::Denied | Class::Unimplemented | Class::Bug => code::FAILED,
         };

@@ -26,6 +26,7 @@ use crate::node::RuntimeHealth;
 use crate::pleg::Nudges;
 use crate::probes::ProbeRunner;
 use crate::status::StatusWriter;
+use crate::supervisor::SyncLoop;
 use crate::users::Users;
 
 /// The adapters, as the binary chose them.
@@ -91,6 +92,7 @@ pub struct Context {
     pub runtime: Arc<RuntimeHealth>,
     pub probes: ProbeRunner,
     pub status: StatusWriter,
+    pub sync_loop: SyncLoop,
     pub metrics: Arc<Metrics>,
 }
 

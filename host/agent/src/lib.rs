@@ -12,6 +12,7 @@
 //! | [`node`] | 1 | runtime status, machine facts | node object, lease, [`witlet_core::plan::Rules`] |
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
 //! | [`sinks`] | 1 per sink | log files, metrics | log and metric sink plugins |
+//! | [`serve`] | - | the node's server | pods, logs, addresses of streams into containers |
 //! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
 
 pub mod app;
@@ -26,6 +27,7 @@ pub mod node;
 pub mod pleg;
 pub mod pod;
 pub mod probes;
+pub mod serve;
 pub mod sinks;
 pub mod status;
 pub mod supervisor;

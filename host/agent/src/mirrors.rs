@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use witlet_core::desired::{ANNOTATION_CONFIG_HASH, ANNOTATION_CONFIG_MIRROR, annotation, is_mirror, key, uid};
+use witlet_core::ids::PodUid;
 use witlet_core::manifest::mirror_of;
 use witlet_ports::Class;
 use witlet_ports::api::{Nodes, Pods};
@@ -79,6 +80,12 @@ impl Mirrors {
         }
         settled
     }
+}
+
+/// Whether `mirror` is the UID of the mirror of the static pod `of`.
+pub fn stands_for(api: &PodSet, mirror: &PodUid, of: &PodUid) -> bool {
+    let pod = api.pods.get(mirror);
+    pod.is_some_and(|p| annotation(p, ANNOTATION_CONFIG_MIRROR) == Some(of.as_str()))
 }
 
 fn mirrors(mirror: &Pod, pod: &Pod) -> bool {

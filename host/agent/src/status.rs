@@ -122,6 +122,11 @@ impl StatusWriter {
         self.wake.notify_one();
     }
 
+    /// The pod's status as its worker last said.
+    pub fn latest(&self, uid: &PodUid) -> Option<Arc<PodStatus>> {
+        self.lock().latest.get(uid).map(|l| l.status.clone())
+    }
+
     /// Writes the final status, and deletes the object if that is what was waited for. Returns when it is done.
     pub async fn finish(&self, want: &DesiredPod, memory: &PodMemory) -> Result<()> {
         if want.source == Source::Runtime || want.removed {

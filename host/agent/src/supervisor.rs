@@ -5,7 +5,7 @@
 //! they are gone from their source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -34,6 +34,31 @@ const DELETE_AGAIN: Duration = Duration::from_secs(10);
 pub struct Sources {
     pub api: watch::Receiver<PodSet>,
     pub files: watch::Receiver<PodSet>,
+}
+
+/// When the supervisor's loop was last entered: a loop that hangs is the one fault that nothing else shows.
+pub struct SyncLoop {
+    entered: Mutex<Instant>,
+    longest: Duration,
+}
+
+impl SyncLoop {
+    /// It may take as long as two resyncs, and never less than five minutes.
+    pub fn new(resync: Duration) -> Self {
+        Self {
+            entered: Mutex::new(Instant::now()),
+            longest: (resync * 2).max(Duration::from_secs(300)),
+        }
+    }
+
+    fn enter(&self) {
+        *self.entered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub fn problem(&self) -> Option<String> {
+        let entered = *self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        (entered.elapsed() > self.longest).then(|| "sync Loop took longer than expected".to_owned())
+    }
 }
 
 pub struct Supervisor {
@@ -90,6 +115,7 @@ impl Supervisor {
         let mut housekeeping = tokio::time::interval(self.context.intervals.housekeeping);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.context.sync_loop.enter();
             self.reconcile();
             // Cancel-safe: sets are looked at whole, JoinSet keeps what was not taken, an interval keeps its tick.
             tokio::select! {

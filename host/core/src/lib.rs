@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod ids;
 pub mod image;
 pub mod keyring;
+pub mod logs;
 pub mod manifest;
 mod names;
 pub mod node;

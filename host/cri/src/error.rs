@@ -16,13 +16,8 @@ fn class(code: Code) -> Class {
         Code::Unimplemented => Class::Unimplemented,
         Code::PermissionDenied | Code::Unauthenticated => Class::Denied,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::DataLoss => Class::Terminal,
-        Code::Ok
-        | Code::Unknown
-        | Code::Internal
-        | Code::Unavailable
-        | Code::Aborted
-        | Code::Cancelled
-        | Code::ResourceExhausted => Class::Retry,
+        Code::Ok | Code::Unknown | Code::Internal | Code::Unavailable | Code::Aborted | Code::Cancelled => Class::Retry,
+        Code::ResourceExhausted => Class::Exhausted,
     }
 }
 
@@ -88,6 +83,7 @@ mod tests {
             (Code::InvalidArgument, Class::Terminal),
             (Code::AlreadyExists, Class::Conflict),
             (Code::PermissionDenied, Class::Denied),
+            (Code::ResourceExhausted, Class::Exhausted),
         ];
         for (code, expected) in table {
             let error = error(Status::new(code, "text of the runtime"), Path::new("/run/x.sock"));

@@ -1,5 +1,6 @@
 //! The port's methods, one call each, with the deadlines of the kubelet contract's table (pod 12.2).
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use futures::stream::BoxStream;
 use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, Sandbox};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
-use witlet_ports::runtime::{CgroupDriver, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
+use witlet_ports::runtime::{CgroupDriver, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Streams, Version};
 use witlet_ports::{Class, Error, Result};
 
 use crate::error::{gone_is_fine, incomplete};
@@ -223,6 +224,46 @@ impl Runtime for Cri {
         })
     }
 
+    async fn exec(&self, id: &str, argv: &[String], streams: Streams) -> Result<String> {
+        let message = v1::ExecRequest {
+            container_id: id.to_owned(),
+            cmd: argv.to_vec(),
+            tty: streams.tty,
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        url("Exec", runtime!(self.exec(message))?.url)
+    }
+
+    async fn attach(&self, id: &str, streams: Streams) -> Result<String> {
+        let message = v1::AttachRequest {
+            container_id: id.to_owned(),
+            tty: streams.tty,
+            stdin: streams.stdin,
+            stdout: streams.stdout,
+            stderr: streams.stderr,
+        };
+        url("Attach", runtime!(self.attach(message))?.url)
+    }
+
+    async fn port_forward(&self, sandbox_id: &str, ports: &[u16]) -> Result<String> {
+        let message = v1::PortForwardRequest {
+            pod_sandbox_id: sandbox_id.to_owned(),
+            port: ports.iter().map(|p| (*p).into()).collect(),
+        };
+        url("PortForward", runtime!(self.port_forward(message))?.url)
+    }
+
+    async fn checkpoint(&self, id: &str, location: &Path, timeout: Duration) -> Result<()> {
+        let message = v1::CheckpointContainerRequest {
+            container_id: id.to_owned(),
+            location: location.display().to_string(),
+            timeout: seconds(timeout),
+        };
+        runtime!(self.checkpoint_container(message), Some(self.timeout.max(timeout))).map(drop)
+    }
+
     async fn images(&self) -> Result<Vec<Image>> {
         let images = images!(self.list_images(v1::ListImagesRequest { filter: None }))?.images;
         Ok(images.into_iter().map(decode::image).collect())
@@ -293,6 +334,14 @@ impl Cri {
         };
         self.owners.learn(container, &item.pod_sandbox_id);
         Ok(item.pod_sandbox_id)
+    }
+}
+
+fn url(call: &str, url: String) -> Result<String> {
+    if url.is_empty() {
+        Err(incomplete(&format!("the answer to {call}"), "url"))
+    } else {
+        Ok(url)
     }
 }
 

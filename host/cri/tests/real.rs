@@ -11,7 +11,7 @@ use witlet_core::runtime::{
 };
 use witlet_cri::{Config, Cri};
 use witlet_ports::Class;
-use witlet_ports::runtime::{Hint, Runtime};
+use witlet_ports::runtime::{Hint, Runtime, Streams};
 
 const UID: &str = "io.kubernetes.pod.uid";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -221,6 +221,18 @@ async fn life(cri: Cri, sandbox: String, config: SandboxConfig, image: String, u
     .await
     .unwrap();
     cri.reopen_log(&id).await.unwrap();
+    let streams = Streams {
+        stdout: true,
+        ..Streams::default()
+    };
+    let urls = [
+        cri.exec(&id, &argv("true"), streams).await.unwrap(),
+        cri.attach(&id, streams).await.unwrap(),
+        cri.port_forward(&sandbox, &[80]).await.unwrap(),
+    ];
+    for (url, part) in urls.iter().zip(["/exec/", "/attach/", "/portforward/"]) {
+        assert!(url.starts_with("http://") && url.contains(part), "{url}");
+    }
     cri.stop_container(&id, Duration::from_secs(30)).await.unwrap();
     assert_eq!(cri.container(&id).await.unwrap().exit_code, 9);
     cri.stop_container(&id, Duration::ZERO).await.unwrap();

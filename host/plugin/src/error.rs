@@ -61,7 +61,7 @@ impl Fault {
     /// The error of another port, for the guest.
     pub(crate) fn of_port(error: &Error) -> Self {
         let kind = match error.class {
-            Class::Retry | Class::Conflict => FaultKind::Unavailable,
+            Class::Retry | Class::Conflict | Class::Exhausted => FaultKind::Unavailable,
             Class::Terminal | Class::Unimplemented | Class::Bug => FaultKind::Failed,
             Class::NotFound => FaultKind::NotFound,
             Class::Denied => FaultKind::Denied,

@@ -19,6 +19,8 @@ pub enum Class {
     Denied,
     /// A deadline passed; the effect is unknown.
     Timeout,
+    /// Too much at once; later it may work.
+    Exhausted,
     /// The other side does not have the call.
     Unimplemented,
     /// Our own mistake.

@@ -9,6 +9,7 @@ pub mod network;
 pub mod policy;
 pub mod probe;
 pub mod runtime;
+pub mod serve;
 pub mod sink;
 pub mod source;
 pub mod volume;

@@ -1,5 +1,6 @@
 //! The container runtime: CRI v1, as the agent uses it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, Sandbox};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
 
-use crate::Result;
+use crate::{Class, Error, Result};
 
 /// Who the runtime is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -54,6 +55,15 @@ pub struct ExecOutput {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub exit_code: i32,
+}
+
+/// Which streams of a process are wanted. A terminal has no stderr of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Streams {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tty: bool,
 }
 
 /// A hint that something happened to a pod. The list is the truth.
@@ -111,6 +121,23 @@ pub trait Runtime: Send + Sync + 'static {
     /// No timeout if none. `Class::Timeout` when it ran out.
     async fn exec_sync(&self, id: &str, argv: &[String], timeout: Option<Duration>) -> Result<ExecOutput>;
 
+    /// The URL where the runtime waits for the command's streams.
+    async fn exec(&self, _id: &str, _argv: &[String], _streams: Streams) -> Result<String> {
+        Err(lacks("Exec"))
+    }
+    /// The URL where the runtime waits for the streams of the container's own process.
+    async fn attach(&self, _id: &str, _streams: Streams) -> Result<String> {
+        Err(lacks("Attach"))
+    }
+    /// The URL where the runtime waits for connections to ports of the sandbox.
+    async fn port_forward(&self, _sandbox_id: &str, _ports: &[u16]) -> Result<String> {
+        Err(lacks("PortForward"))
+    }
+    /// Writes the container's state to this file.
+    async fn checkpoint(&self, _id: &str, _location: &Path, _timeout: Duration) -> Result<()> {
+        Err(lacks("CheckpointContainer"))
+    }
+
     async fn images(&self) -> Result<Vec<Image>>;
     /// None if the runtime does not have it.
     async fn image(&self, reference: &str) -> Result<Option<Image>>;
@@ -127,4 +154,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// What happens to containers, from CRI events where the runtime has them, else from the runtime's own. It ends when the
     /// connection does. `Class::Unimplemented` where there is no such stream.
     async fn hints(&self) -> Result<BoxStream<'static, Hint>>;
+}
+
+/// Of calls that not every runtime has.
+fn lacks(call: &str) -> Error {
+    Error::new(Class::Unimplemented, format!("the container runtime has no {call}"))
 }

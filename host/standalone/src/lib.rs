@@ -49,7 +49,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use pki::PkiError;
-pub use proxy::{NodeProxy, NodeRequest, ProxyBody};
+pub use proxy::{NodeProxy, NodeRequest, ProxyBody, ProxyResponse};
 
 use crate::pki::Pki;
 use crate::rest::Api;

@@ -1,7 +1,8 @@
 //! The way from this API to the agent for what only the agent can answer: logs, and streams into containers.
 
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::Request;
+pub use http::Response as ProxyResponse;
 use hyper::body::Incoming;
 
 /// The body of a proxied answer.
@@ -19,5 +20,5 @@ pub struct NodeRequest {
 
 /// Answers what the API cannot: implemented by whoever has the agent at hand.
 pub trait NodeProxy: Send + Sync {
-    fn proxy(&self, request: NodeRequest) -> BoxFuture<'static, Response<ProxyBody>>;
+    fn proxy(&self, request: NodeRequest) -> BoxFuture<'static, ProxyResponse<ProxyBody>>;
 }

@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod machine;
+mod proxy;
 mod reload;
 mod run;
 

@@ -18,8 +18,10 @@ use witlet_ports::Error;
 use witlet_ports::api::Objects;
 use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
+use witlet_server::{Handlers, Service};
 
 use crate::config::{Config, NetworkMode, Sections};
+use crate::proxy::ToAgent;
 use crate::{builtin, files, machine, reload};
 
 /// How often plugin files are looked at.
@@ -67,7 +69,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 
     // The standalone API outlives the agent's tasks, which write their last words to it.
     let api_shutdown = CancellationToken::new();
-    let api = start_api(sections, &node_name, &api_shutdown).await?;
+    let to_agent = Arc::new(ToAgent::default());
+    let api = start_api(sections, &node_name, &to_agent, &api_shutdown).await?;
     let credentials = credentials(sections, &node_name, &shutdown).await?;
     if shutdown.is_cancelled() {
         return Ok(());
@@ -161,6 +164,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     )
     .await?;
 
+    let service = Arc::new(Service::new(agent.service(), Handlers::default(), shutdown.clone()));
+    to_agent.connect(service);
+
     let healthz = agent.health.map(|address| format!("http://{address}"));
     if let Err(error) = files::write_endpoints(
         &sections.node.state_dir,
@@ -227,7 +233,12 @@ struct ApiServer {
     server: Option<witlet_standalone::Server>,
 }
 
-async fn start_api(sections: &Sections, node_name: &str, shutdown: &CancellationToken) -> Result<ApiServer, Failure> {
+async fn start_api(
+    sections: &Sections,
+    node_name: &str,
+    agent: &Arc<ToAgent>,
+    shutdown: &CancellationToken,
+) -> Result<ApiServer, Failure> {
     let Some(standalone) = &sections.standalone else {
         let kubeconfig = sections
             .api
@@ -250,7 +261,7 @@ async fn start_api(sections: &Sections, node_name: &str, shutdown: &Cancellation
             .unwrap_or_else(|| state.join("kubeconfig")),
         node_name: node_name.to_owned(),
     };
-    let server = witlet_standalone::start(config, shutdown.clone())
+    let server = witlet_standalone::start_with(config, Some(agent.clone()), shutdown.clone())
         .await
         .map_err(|e| Failure::Start(Box::new(format!("[standalone]: {e}"))))?;
     let url = Some(format!("https://{}", server.addr));

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
         "witlet-plugin-host",
         "witlet-node",
         "witlet-standalone",
+        "witlet-server",
     ],
     &["witlet-agent"],
     &["witlet", "witlet-cni"],
@@ -36,6 +37,7 @@ const ONLY: &[(&str, &[&str])] = &[
 const CORE: &[&str] = &[
     "jiff",
     "k8s-openapi",
+    "memchr",
     "serde",
     "serde-saphyr",
     "serde_json",

@@ -105,7 +105,7 @@ pub(crate) fn watch(
         let chunk = watch.next().await?;
         Some((Ok(Frame::data(chunk)), watch))
     }));
-    let mut reply = Reply::new(body.boxed());
+    let mut reply = Reply::new(body.boxed_unsync());
     let headers = reply.headers_mut();
     headers.insert(
         http::header::CONTENT_TYPE,

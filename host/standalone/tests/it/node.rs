@@ -171,7 +171,7 @@ impl NodeProxy for Echo {
             request.subresource,
             request.request.uri().query().unwrap_or_default()
         );
-        async move { Response::new(Full::new(Bytes::from(text)).boxed()) }.boxed()
+        async move { Response::new(Full::new(Bytes::from(text)).boxed_unsync()) }.boxed()
     }
 }
 

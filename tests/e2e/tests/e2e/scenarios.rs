@@ -13,6 +13,7 @@ mod scale;
 mod sidecars;
 mod sinks;
 mod static_pods;
+mod streams;
 mod volumes;
 
 use futures::FutureExt;
@@ -85,6 +86,17 @@ scenarios! {
     together kubectl::{
         the_usual_commands_work,
         the_node_is_registered,
+    }
+    together streams::{
+        logs_are_read,
+        logs_are_followed_to_the_end,
+        logs_of_the_one_before_are_kept,
+        commands_run_in_containers,
+        a_terminal_is_one,
+        processes_are_attached_to,
+        ports_are_forwarded,
+        files_are_copied,
+        a_pod_is_debugged,
     }
     together config::{
         mistakes_are_listed_together,

@@ -1,6 +1,6 @@
 //! kubectl, unmodified, against the node's own API.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -10,28 +10,36 @@ use tokio::process::Command;
 use crate::spec::web;
 use crate::world::{Ctx, same};
 
-/// Standard output of `kubectl`, which must succeed. It ends with the scenario, whatever it waits for.
-async fn kubectl(ctx: &Ctx, args: &[&str], input: Option<String>) -> Result<String> {
+/// `kubectl` in the scenario's namespace. It ends with the scenario, whatever it waits for.
+pub(super) fn command(ctx: &Ctx, args: &[&str]) -> Command {
     let mut command = Command::new("kubectl");
     command
         .arg("--kubeconfig")
         .arg(ctx.world.kubeconfig())
         .args(["--namespace", &ctx.ns])
-        .args(args);
-    // Its cache of what the API has would be found by the next lab on the same port.
-    command.arg("--cache-dir").arg(ctx.scratch().join("cache"));
-    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-    let mut child = command
-        .stdin(stdin)
+        // Its cache of what the API has would be found by the next lab on the same port.
+        .arg("--cache-dir")
+        .arg(ctx.scratch().join("cache"))
+        .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("kubectl is not installed")?;
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end, with `input` on its standard input.
+pub(super) async fn finish(mut command: Command, input: Option<String>) -> Result<Output> {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command.stdin(stdin).spawn().context("kubectl is not installed")?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
         stdin.write_all(input.as_bytes()).await?;
     }
-    let out = child.wait_with_output().await?;
+    Ok(child.wait_with_output().await?)
+}
+
+/// Standard output of `kubectl`, which must succeed.
+pub(super) async fn kubectl(ctx: &Ctx, args: &[&str], input: Option<String>) -> Result<String> {
+    let out = finish(command(ctx, args), input).await?;
     if !out.status.success() {
         bail!(
             "kubectl {}: {}: {}",
