@@ -35,7 +35,8 @@ pub enum Fact {
     Volumes(Volumes),
     Probes(bool),
     Started(String),
-    NotStarted(String, StartError),
+    /// Until when it is not tried again.
+    NotStarted(String, StartError, Timestamp),
     Finished,
 }
 
@@ -48,8 +49,10 @@ impl Fact {
             Self::Probes(running) => memory.probing = running,
             Self::Started(name) => {
                 memory.start_errors.remove(&name);
+                memory.holds.remove(&name);
             }
-            Self::NotStarted(name, error) => {
+            Self::NotStarted(name, error, until) => {
+                memory.holds.insert(name.clone(), until);
                 memory.start_errors.insert(name, error);
             }
             Self::Finished => memory.final_status_written = true,

@@ -102,8 +102,7 @@ pub(super) async fn container(
                 .unwrap_or_else(|| later(crate::clock::now(), jittered(context.intervals.retry)));
             Outcome {
                 receipts,
-                facts: vec![Fact::NotStarted(name.to_owned(), failure.start)],
-                retry_at: Some(retry_at),
+                facts: vec![Fact::NotStarted(name.to_owned(), failure.start, retry_at)],
                 ..Outcome::failed(error)
             }
         }

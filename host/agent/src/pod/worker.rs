@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
@@ -21,7 +22,7 @@ use witlet_ports::Class;
 use witlet_ports::volume::Published;
 
 use crate::context::{Context, jittered, later, until};
-use crate::pod::execute::{Outcome, action_name, execute};
+use crate::pod::execute::{Fact, Outcome, action_name, execute};
 use crate::pod::observe::inspect;
 use crate::pod::{gc, volumes};
 
@@ -292,6 +293,7 @@ impl Worker {
     }
 
     fn take_in(&self, state: &mut State, outcome: Outcome) {
+        let holds_itself = outcome.facts.iter().any(|f| matches!(f, Fact::NotStarted(..)));
         for receipt in outcome.receipts {
             state.have.apply(receipt);
         }
@@ -308,9 +310,10 @@ impl Worker {
             let retry = outcome
                 .retry_at
                 .unwrap_or_else(|| later(crate::clock::now(), jittered(self.context.intervals.retry)));
-            if !outcome.cancelled {
-                // What may still happen by itself must not be done a second time because something else is tried sooner.
-                state.unknown |= error.class == Class::Timeout;
+            // What may still happen by itself must not be done a second time because something else is tried sooner.
+            state.unknown |= error.class == Class::Timeout && !outcome.cancelled;
+            // The pod does not wait for the one container that cannot start.
+            if !outcome.cancelled && !holds_itself {
                 state.memory.retry_at = Some(match state.memory.retry_at {
                     Some(at) if state.unknown => at.max(retry),
                     Some(at) => at.min(retry),
@@ -356,8 +359,12 @@ impl Worker {
                     // The supervisor is gone: the process ends.
                     std::future::pending::<()>().await;
                 }
+                let before = want.pod.clone();
                 self.refresh(want);
-                state.next_sync = now;
+                if asks_for_more(&before, &want.pod) {
+                    state.next_sync = now;
+                    self.try_at_once(state);
+                }
             }
             () = self.nudge.notify.notified() => {}
             _ = self.rules.changed() => {}
@@ -368,14 +375,27 @@ impl Worker {
         let now = crate::clock::now();
         if state.memory.retry_at.is_some_and(|at| at <= now) {
             state.memory.retry_at = None;
-            state.unknown = false;
             self.nudge.runtime.store(true, Ordering::Release);
         }
+        let held = state.memory.holds.len();
+        state.memory.holds.retain(|_, until| *until > now);
+        if state.memory.holds.len() < held {
+            self.nudge.runtime.store(true, Ordering::Release);
+        }
+        state.unknown &= state.memory.retry_at.is_some() || !state.memory.holds.is_empty();
         if state.next_sync <= now {
             state.next_sync = later(now, jittered(self.context.intervals.resync));
             if state.memory.stage == Stage::Sync {
                 volumes::republish(&self.context, want, &mut state.published).await;
             }
+        }
+    }
+
+    /// Whatever failed before may go well now. What may still happen by itself is waited for.
+    fn try_at_once(&self, state: &mut State) {
+        if !state.unknown {
+            state.memory.retry_at = None;
+            state.memory.holds.clear();
         }
     }
 
@@ -396,6 +416,20 @@ impl Worker {
         next.rejected = next.rejected.take().or_else(|| want.rejected.take());
         *want = next;
     }
+}
+
+/// Not so if only its status changed, which mostly is what this agent wrote.
+fn asks_for_more(before: &Pod, now: &Pod) -> bool {
+    let meta = |pod: &Pod| {
+        let m = &pod.metadata;
+        (
+            m.labels.clone(),
+            m.annotations.clone(),
+            m.deletion_timestamp.clone(),
+            m.deletion_grace_period_seconds,
+        )
+    };
+    before.spec != now.spec || meta(before) != meta(now)
 }
 
 fn is_to_go(want: &DesiredPod) -> bool {

@@ -56,7 +56,7 @@ pub(super) fn run(pass: &mut Pass<'_>) {
             ContainerKind::Init
         };
         // What comes after an init container waits for it; nothing waits for a sidecar that cannot start yet.
-        if pass.start(kind, container) == Started::BackOff && kind == ContainerKind::Init {
+        if pass.start(kind, container) == Started::Later && kind == ContainerKind::Init {
             return;
         }
     }

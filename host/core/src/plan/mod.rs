@@ -74,6 +74,8 @@ pub struct PodMemory {
     pub probing: bool,
     /// Why the last start of a container failed; shown as its waiting reason until it starts.
     pub start_errors: BTreeMap<String, StartError>,
+    /// Containers whose last start failed: not tried again before this moment. The others do not wait for them.
+    pub holds: BTreeMap<String, Timestamp>,
     pub restarts: BTreeMap<String, RestartBackoff>,
     pub probes: BTreeMap<String, ProbeResults>,
     /// The status that was last derived; at first the one that the API has.

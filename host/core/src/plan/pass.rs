@@ -26,8 +26,8 @@ pub(super) struct Pass<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Started {
     Planned,
-    /// Later: it crashed too often.
-    BackOff,
+    /// It crashed or failed to start too often.
+    Later,
 }
 
 impl<'a> Pass<'a> {
@@ -109,9 +109,13 @@ impl<'a> Pass<'a> {
         alive(self.have)
     }
 
-    /// Starts a container, unless it is in crash-loop back-off (the kubelet contract, pod 4.6).
+    /// Starts a container, unless its last start just failed or it is in crash-loop back-off (the kubelet contract, pod 4.6).
     pub(super) fn start(&mut self, kind: ContainerKind, container: &Container) -> Started {
         let name = &container.name;
+        if let Some(until) = self.memory.holds.get(name).filter(|at| **at > self.now) {
+            self.wake(*until);
+            return Started::Later;
+        }
         if let Some(crashed) = self.have.instances(name).find(|c| c.state == ContainerState::Exited) {
             let finished = crashed.finished_at.unwrap_or(crashed.created_at);
             let key = backoff::crash_loop_key(container);
@@ -121,7 +125,7 @@ impl<'a> Pass<'a> {
                 CrashLoop::Wait { until, delay_seconds } => {
                     self.back_off(kind, name, delay_seconds);
                     self.wake(until);
-                    return Started::BackOff;
+                    return Started::Later;
                 }
                 CrashLoop::Start(entry) => {
                     self.plan.restarts.insert(name.clone(), entry);

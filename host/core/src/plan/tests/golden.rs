@@ -275,6 +275,12 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             Scene::prepared(one()).memory(|m| m.retry_at = Some(ago(-7))),
         ),
         (
+            "start-held",
+            "One container failed to start a moment ago; the other does not wait for it.",
+            Scene::sandboxed(json!({ "containers": [container("a"), container("b")] }))
+                .memory(|m| _ = m.holds.insert("a".into(), ago(-7))),
+        ),
+        (
             "deleted",
             "Deleted while it runs, and while a failed step waits.",
             Scene::sandboxed(one())

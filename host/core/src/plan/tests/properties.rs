@@ -228,17 +228,19 @@ fn arbitrary_memory() -> impl Strategy<Value = PodMemory> {
         btree_map(name(), results, 0..4),
         btree_map(name(), restart, 0..4),
         errors,
+        btree_map(name(), (-50..50i64).prop_map(|seconds| ago(-seconds)), 0..3),
         phase,
         facts,
     )
         .prop_map(
-            |(stage, volumes, probes, restarts, start_errors, phase, (dirs, cgroup, probing, grace, retry))| {
+            |(stage, volumes, probes, restarts, start_errors, holds, phase, (dirs, cgroup, probing, grace, retry))| {
                 let mut memory = PodMemory {
                     stage,
                     volumes,
                     probes,
                     restarts,
                     start_errors,
+                    holds,
                     dirs,
                     cgroup,
                     probing,

@@ -221,7 +221,8 @@ impl Node {
                 message: "no".into(),
             };
             self.scene.memory.start_errors.insert(name.to_owned(), error);
-            self.scene.memory.retry_at = Some(self.scene.now + SignedDuration::from_secs(10));
+            let until = self.scene.now + SignedDuration::from_secs(10);
+            self.scene.memory.holds.insert(name.to_owned(), until);
             return false;
         }
         let id = self.id(name);
