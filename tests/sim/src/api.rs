@@ -26,6 +26,8 @@ pub struct Api {
     /// Manifests on the node.
     pub files: BTreeMap<PodUid, Pod>,
     pub node: Option<Arc<Node>>,
+    /// The next deletion by the agent has no effect.
+    pub loses_delete: bool,
     /// When pods came into the world.
     pub created: BTreeMap<PodUid, Timestamp>,
     /// Since when this life of the agent knows that a pod is to end.
@@ -250,7 +252,9 @@ impl Pods for FakeApi {
     async fn delete(&self, key: &PodKey, uid: &PodUid, _grace: i64) -> Result<()> {
         let uid = uid.clone();
         self.call(format!("DELETE {key}"), move |s| {
-            s.delete_object(&uid);
+            if !std::mem::take(&mut s.api.loses_delete) {
+                s.delete_object(&uid);
+            }
             Ok(())
         })
         .await

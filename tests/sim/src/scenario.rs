@@ -68,6 +68,8 @@ pub enum Step {
         pod: usize,
     },
     BreakHints,
+    /// The next object that the agent deletes stays, though it is told otherwise.
+    LoseDelete,
     Outage {
         port: Port,
         ms: u64,
@@ -176,7 +178,7 @@ impl Step {
             | Self::ChangeImage { pod }
             | Self::KillContainer { pod, .. }
             | Self::KillSandbox { pod } => Some(*pod),
-            Self::BreakHints | Self::Outage { .. } | Self::Kill | Self::KillAtCall(_) => None,
+            Self::BreakHints | Self::LoseDelete | Self::Outage { .. } | Self::Kill | Self::KillAtCall(_) => None,
         }
     }
 
@@ -235,6 +237,7 @@ impl Step {
                 }
             }
             (Self::BreakHints, _) => state.break_hints(),
+            (Self::LoseDelete, _) => state.api.loses_delete = true,
             (Self::Outage { port, ms }, _) => state.outage(*port, *ms),
             (Self::Kill, _) => state.crash = true,
             (Self::KillAtCall(calls), _) => state.kill_at_call(*calls),

@@ -182,6 +182,19 @@ fn a_forced_deletion_leaves_nothing() {
 }
 
 #[test]
+fn an_object_that_stays_is_deleted_again() {
+    let plan = PodPlan::new("one", Kind::Server { crashes: vec![0] });
+    let steps = vec![
+        (10_000, Step::LoseDelete),
+        (20_000, Step::Delete { pod: 0, grace: None }),
+    ];
+    run(&Scenario {
+        steps,
+        ..quiet(vec![plan])
+    });
+}
+
+#[test]
 fn a_pod_that_is_replaced_gives_way() {
     let pods = vec![
         PodPlan {

@@ -239,7 +239,13 @@ impl Start<'_> {
         let target = ephemeral
             .filter(|e| e.name == spec.name)
             .find_map(|e| e.target_container_name.as_deref());
-        let target_id = target.and_then(|t| state.have.latest(t)).map(|c| c.id.as_str());
+        let target_id = match target.filter(|t| !t.is_empty()) {
+            Some(target) => match state.have.latest(target) {
+                Some(found) => Some(found.id.as_str()),
+                None => return Err(format!("unable to find target container {target}")),
+            },
+            None => None,
+        };
         let mut inputs = ContainerInputs {
             pod: &want.pod,
             node: &context.node,

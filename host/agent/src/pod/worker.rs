@@ -167,7 +167,7 @@ impl Worker {
             // A call that ran out of time may have had its effect later: that nothing runs must be certain before the end.
             let gives_up = state.memory.stage == Stage::Sync && is_to_go(&want) && !is_alive(&state.have);
             let must_look = self.nudge.runtime.swap(false, Ordering::AcqRel) || gives_up;
-            if must_look && !self.look(&mut state).await {
+            if must_look && !self.look(&want, &mut state).await {
                 self.wait(&mut want, &mut state, None).await;
                 continue;
             }
@@ -324,7 +324,7 @@ impl Worker {
     }
 
     /// Inspects the pod in the runtime. False if that failed.
-    async fn look(&self, state: &mut State) -> bool {
+    async fn look(&self, want: &DesiredPod, state: &mut State) -> bool {
         match inspect(&*self.context.ports.runtime, &self.uid, &state.have).await {
             Ok(have) => {
                 let unchanged = have.sandboxes == state.have.sandboxes && have.containers == state.have.containers;
@@ -335,6 +335,8 @@ impl Worker {
             }
             Err(error) => {
                 warn!(%error, "cannot inspect the pod in the runtime");
+                let text = format!("error determining status: {error}");
+                self.context.event(&want.pod, true, "FailedSync", text);
                 self.nudge.runtime.store(true, Ordering::Release);
                 false
             }

@@ -17,6 +17,9 @@ const AT_ONCE: usize = 4;
 /// For a scenario that waits for something that never comes without a deadline of its own.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// For all of them. What hangs after that hangs for ever, and whoever waits for the result wants to see what there is.
+const WHOLE: Duration = Duration::from_secs(40 * 60);
+
 pub(crate) type Run = fn(Ctx) -> BoxFuture<'static, Result<()>>;
 
 #[derive(Clone, Copy)]
@@ -121,6 +124,12 @@ pub(crate) fn main(all: &[Scenario]) -> ExitCode {
 /// The names of those that failed.
 fn run(wanted: &[Scenario]) -> BTreeSet<String> {
     witlet_lab::catch_signals();
+    std::thread::spawn(|| {
+        std::thread::sleep(WHOLE);
+        println!("\ntest result: FAILED. not finished within {WHOLE:?}\n");
+        // The lab's guardian removes what is left.
+        std::process::exit(1);
+    });
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(3)
         .enable_all()
