@@ -9,6 +9,7 @@ pub mod desired;
 pub mod dns;
 pub mod downward;
 pub mod env;
+pub mod extension;
 pub mod hash;
 pub mod hosts;
 pub mod ids;

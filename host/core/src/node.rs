@@ -132,6 +132,8 @@ pub struct NodeState {
     /// What keeps the node from being ready, from [`RuntimeHealth::errors`].
     pub errors: Vec<String>,
     pub images: Vec<Image>,
+    /// What is wrong with plugins, one line each. None: nothing is said of plugins.
+    pub plugins: Option<Vec<String>>,
     pub pressure: Pressure,
     pub shutting_down: bool,
     /// From a look-up of the node's name, where no address is configured.

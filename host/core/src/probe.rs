@@ -3,8 +3,11 @@
 //! The caller asks [`ProbeState::due`] at every tick, tries the probe if told so, and hands the outcome to
 //! [`ProbeState::record`]. What is published is the latest result of one container instance; the plan acts on it.
 
+mod custom;
+
 use std::time::Duration;
 
+pub use custom::{Custom, custom};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus, Probe};
 

@@ -40,6 +40,9 @@ const PID: Words = Words {
     no: ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 };
 
+/// Not one of the kubelet's: pods whose plugins fail wait or go on as the plugins' failure policies say.
+const PLUGINS: &str = "PluginsReady";
+
 const READY: &str = "kubelet is posting ready status";
 
 /// The node's own conditions, after those of others.
@@ -60,6 +63,16 @@ pub(super) fn build(
             condition(words.kind, pressed, reason, message, find(words.kind), now)
         })
         .collect();
+
+    if let Some(problems) = &state.plugins {
+        let (reason, message) = if problems.is_empty() {
+            ("PluginsWorking", "all plugins are working".to_owned())
+        } else {
+            ("PluginsFailing", problems.join("; "))
+        };
+        let before = find(PLUGINS);
+        own.push(condition(PLUGINS, problems.is_empty(), reason, &message, before, now));
+    }
 
     let mut errors = state.errors.clone();
     if state.shutting_down {

@@ -388,3 +388,24 @@ fn a_cloud_controllers_word_stands() {
         "10.89.0.1"
     );
 }
+
+#[test]
+fn plugins_have_a_condition_of_their_own() {
+    let find = |state: &NodeState| {
+        let status = build_status(&facts(), &config(), state, None, at(0));
+        let all = status.conditions.unwrap();
+        let ready = all.iter().find(|c| c.type_ == "Ready").unwrap().status.clone();
+        let own = all.into_iter().find(|c| c.type_ == "PluginsReady");
+        (ready, own.map(|c| (c.status, c.message.unwrap())))
+    };
+    assert_eq!(find(&state()).1, None);
+    let with = |problems: &[&str]| NodeState {
+        plugins: Some(problems.iter().map(|p| (*p).to_owned()).collect()),
+        ..state()
+    };
+    let (_, well) = find(&with(&[]));
+    assert_eq!(well.unwrap(), ("True".into(), "all plugins are working".into()));
+    let (ready, ill) = find(&with(&["a: it trapped", "b: gone"]));
+    assert_eq!(ill.unwrap(), ("False".into(), "a: it trapped; b: gone".into()));
+    assert_eq!(ready, find(&state()).0, "the node goes on");
+}
