@@ -95,12 +95,14 @@ fn register(kind: &Kind, args: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// `name = "…", capabilities = ["…", …], drivers = ["…", …], state_version = 0`
+/// `name = "…", capabilities = ["…", …], drivers = ["…", …], hooks = ["…", …], state_version = 0`
 struct Args {
     name: LitStr,
     capabilities: Vec<LitStr>,
     /// Which volumes are its own, unless the node's configuration says otherwise.
     drivers: Vec<LitStr>,
+    /// Optional exports of a policy: it implements their traits too.
+    hooks: Vec<LitStr>,
     state_version: u32,
 }
 
@@ -109,6 +111,7 @@ impl Parse for Args {
         let mut name = None;
         let mut capabilities = Vec::new();
         let mut drivers = Vec::new();
+        let mut hooks = Vec::new();
         let mut state_version = 0;
         while !input.is_empty() {
             let key: Ident = input.parse()?;
@@ -119,12 +122,14 @@ impl Parse for Args {
                 capabilities = strings(input)?;
             } else if key == "drivers" {
                 drivers = strings(input)?;
+            } else if key == "hooks" {
+                hooks = strings(input)?;
             } else if key == "state_version" {
                 state_version = input.parse::<LitInt>()?.base10_parse()?;
             } else {
                 return Err(Error::new(
                     key.span(),
-                    "expected `name`, `capabilities`, `drivers` or `state_version`",
+                    "expected `name`, `capabilities`, `drivers`, `hooks` or `state_version`",
                 ));
             }
             if !input.is_empty() {
@@ -137,6 +142,7 @@ impl Parse for Args {
             name,
             capabilities,
             drivers,
+            hooks,
             state_version,
         })
     }
@@ -185,6 +191,8 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
             ));
         }
     }
+    let hooks = args.hooks.iter().map(|hook| export_hook(kind, hook));
+    let hooks = hooks.collect::<syn::Result<Vec<_>>>()?;
     let manifest = manifest(kind, args, &name, version);
     let length = Literal::usize_unsuffixed(manifest.len());
     let manifest = Literal::byte_string(manifest.as_bytes());
@@ -209,11 +217,30 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
         const _: () = {
             type Exported = ::witlet_sdk::registration::Exported<#plugin>;
             ::witlet_sdk::#module::bindings::export!(Exported with_types_in ::witlet_sdk::#module::bindings);
+            #(#hooks)*
 
             #[used]
             #[unsafe(link_section = "witlet:manifest")]
             static MANIFEST: [u8; #length] = *#manifest;
         };
+    })
+}
+
+/// What exports one optional interface.
+fn export_hook(kind: &Kind, hook: &LitStr) -> syn::Result<Tokens> {
+    let value = hook.value();
+    if kind.name != POLICY.name || !["container-create", "access"].contains(&value.as_str()) {
+        return Err(Error::new(
+            hook.span(),
+            "only policies have hooks: \"container-create\", \"access\"",
+        ));
+    }
+    let module = Ident::new(&value.replace('-', "_"), proc_macro2::Span::call_site());
+    let export = Ident::new(&format!("export_{module}"), proc_macro2::Span::call_site());
+    Ok(quote! {
+        ::witlet_sdk::policy::#module::bindings::#export!(
+            Exported with_types_in ::witlet_sdk::policy::#module::bindings
+        );
     })
 }
 
