@@ -14,6 +14,7 @@ use witlet_core::plan::{Note, Rules};
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
 use witlet_ports::cgroups::Cgroups;
 use witlet_ports::network::Network;
+use witlet_ports::plugin::Plugins;
 use witlet_ports::policy::Policies;
 use witlet_ports::probe::Probes;
 use witlet_ports::runtime::Runtime;
@@ -43,6 +44,7 @@ pub struct Ports {
     pub network: Arc<dyn Network>,
     pub policies: Arc<dyn Policies>,
     pub sinks: Arc<dyn Sinks>,
+    pub plugins: Arc<dyn Plugins>,
 }
 
 /// How often things happen. The values are the kubelet's (contract/pod.md section 0).

@@ -290,6 +290,7 @@ impl NodeLoop {
             supplemental_groups_policy: status.supplemental_groups_policy,
             errors: self.runtime.errors(pleg.as_deref()),
             images,
+            plugins: Some(self.context.ports.plugins.problems()),
             ..NodeState::default()
         }
     }

@@ -1,7 +1,8 @@
 //! Probing containers (the kubelet contract, pod section 9).
 //!
 //! In: the facts of each pod, from its worker. Out: results for the worker, which is nudged when one changes. One task per
-//! probe, so that a slow one delays nobody; the checks themselves are made by the probe plugin.
+//! probe, so that a slow one delays nobody; the checks themselves are made by the standard probe plugin, or by the one that
+//! an annotation of the pod names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use witlet_core::desired::{ContainerKind, DesiredPod, containers, uid};
 use witlet_core::ids::PodUid;
 use witlet_core::observed::ObservedPod;
 use witlet_core::plan::{Note, ProbeResults};
-use witlet_core::probe::{Facts, Kind, MAX_TRIES, Outcome, ProbeState, Publication, Step, Timing};
+use witlet_core::probe::{Custom, Facts, Kind, MAX_TRIES, Outcome, ProbeState, Publication, Step, Timing, custom};
 use witlet_core::restart::needs_start;
 use witlet_ports::api::Events;
 use witlet_ports::probe::{Check, Probes, Verdict};
@@ -91,12 +92,13 @@ impl ProbeRunner {
             ];
             for (probe_kind, probe) in probes {
                 let Some(probe) = probe else { continue };
+                let target = target(pod, &container.name, probe_kind, probe);
                 let task = Task::new(
                     self.clone(),
                     probe_kind,
                     kind,
                     container.clone(),
-                    probe,
+                    target,
                     view.subscribe(),
                 );
                 tasks.push((probe_kind, kind, tokio::spawn(task.run()).abort_handle()));
@@ -183,14 +185,49 @@ impl ProbeRunner {
     }
 }
 
+/// Who checks, and with what.
+struct Target {
+    plugin: Arc<str>,
+    params: Arc<str>,
+    timing: Timing,
+    /// It is not one of the pod spec's handlers.
+    is_custom: bool,
+    /// What is wrong with the annotation: nothing can be checked.
+    mistake: Option<String>,
+}
+
+fn target(pod: &Pod, container: &str, kind: Kind, probe: &Probe) -> Target {
+    let timing = Timing::of(probe);
+    let spec = |mistake: Option<String>| Target {
+        plugin: STANDARD.into(),
+        // Plain data always becomes JSON; were it not so, the plugin would refuse the empty text by name.
+        params: serde_json::to_string(probe).unwrap_or_default().into(),
+        timing,
+        is_custom: mistake.is_some(),
+        mistake,
+    };
+    match custom(pod, container, kind, probe) {
+        None => spec(None),
+        Some(Err(mistake)) => spec(Some(mistake)),
+        Some(Ok(Custom { plugin, params, timing })) => Target {
+            plugin: plugin.into(),
+            params: params.into(),
+            timing,
+            is_custom: true,
+            mistake: None,
+        },
+    }
+}
+
 /// One probe of one container.
 struct Task {
     runner: ProbeRunner,
     kind: Kind,
     container_kind: ContainerKind,
     container: Arc<Container>,
-    params: Arc<str>,
-    timing: Timing,
+    target: Target,
+    /// Attempts in a row in which the plugin itself failed.
+    broken: u32,
     state: ProbeState,
     view: watch::Receiver<View>,
 }
@@ -201,20 +238,17 @@ impl Task {
         kind: Kind,
         container_kind: ContainerKind,
         container: Arc<Container>,
-        probe: &Probe,
+        target: Target,
         view: watch::Receiver<View>,
     ) -> Self {
-        let timing = Timing::of(probe);
-        // Plain data always becomes JSON; were it not so, the plugin would refuse the empty text by name.
-        let params = serde_json::to_string(probe).unwrap_or_default().into();
-        let state = ProbeState::new(kind, &container.name, timing);
+        let state = ProbeState::new(kind, &container.name, target.timing);
         Self {
             runner,
             kind,
             container_kind,
             container,
-            params,
-            timing,
+            target,
+            broken: 0,
             state,
             view,
         }
@@ -222,12 +256,12 @@ impl Task {
 
     async fn run(mut self) {
         let uptime = until(crate::clock::now(), self.runner.started);
-        let first = self.timing.first_wait(uptime);
+        let first = self.target.timing.first_wait(uptime);
         if !first.is_zero() && self.ran_before() {
             let wait = rand::rng().random_range(Duration::ZERO..first);
             tokio::time::sleep(wait).await;
         }
-        let mut ticks = tokio::time::interval(self.timing.period);
+        let mut ticks = tokio::time::interval(self.target.timing.period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Cancel-safe: an interval keeps its tick, a watch its change.
@@ -304,22 +338,32 @@ impl Task {
     }
 
     /// Some tries, until the probe itself worked.
-    async fn attempt(&self, view: &View) -> Outcome {
+    async fn attempt(&mut self, view: &View) -> Outcome {
+        let title = self.kind.title();
+        if let Some(mistake) = &self.target.mistake {
+            let text = format!("{title} probe errored and resulted in unknown state: {mistake}");
+            self.event(&view.pod, "Unhealthy", text);
+            return Outcome::Fault;
+        }
         let mut pod = (*view.pod).clone();
         pod.status = view.status.as_deref().cloned();
         let check = Check {
-            plugin: STANDARD.into(),
+            plugin: self.target.plugin.clone(),
             pod: Arc::new(pod),
             container: self.container.clone(),
             container_id: self.state.container_id().into(),
-            params: self.params.clone(),
-            timeout: self.timing.timeout,
+            params: self.target.params.clone(),
+            timeout: self.target.timing.timeout,
         };
-        let title = self.kind.title();
+        let mut plugin_failed = false;
         let mut fault = String::new();
         for _ in 0..MAX_TRIES {
             let result = self.runner.port.check(check.clone()).await;
             self.runner.metrics.probe(self.kind, &result);
+            plugin_failed = result.as_ref().is_err_and(|e| e.reason == Some("PluginFailed"));
+            if !plugin_failed {
+                self.broken = 0;
+            }
             match result {
                 Ok(outcome) if outcome.verdict == Verdict::Pass => return Outcome::Success,
                 Ok(outcome) if outcome.verdict == Verdict::Warn => {
@@ -347,6 +391,15 @@ impl Task {
                 Ok(outcome) => fault = outcome.message,
                 Err(error) => fault = error.message,
             }
+            // It is broken, or not asked for a while: trying again at once only costs.
+            if plugin_failed && self.target.is_custom {
+                break;
+            }
+        }
+        if self.gives_up(plugin_failed) {
+            let text = format!("{title} probe failed: nobody can tell: {fault}");
+            self.event(&view.pod, "Unhealthy", text);
+            return Outcome::Failure;
         }
         self.event(
             &view.pod,
@@ -354,6 +407,16 @@ impl Task {
             format!("{title} probe errored and resulted in unknown state: {fault}"),
         );
         Outcome::Fault
+    }
+
+    /// A pod is not given traffic for long when the plugin that must say so (`fail = "closed"`) cannot. Nothing is restarted
+    /// because of a broken plugin.
+    fn gives_up(&mut self, plugin_failed: bool) -> bool {
+        if !plugin_failed || !self.target.is_custom || self.kind != Kind::Readiness {
+            return false;
+        }
+        self.broken = self.broken.saturating_add(1);
+        self.broken >= self.target.timing.failure_threshold
     }
 
     fn event(&self, pod: &Pod, reason: &str, message: String) {

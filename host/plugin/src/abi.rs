@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use witlet_ports::network::{Attachment, Sandbox};
-use witlet_ports::policy::Review;
+use witlet_ports::policy::{Access, Review};
 use witlet_ports::probe::{Check, Outcome};
 use witlet_ports::sink::{Family, LogEntry};
 
@@ -27,6 +27,12 @@ pub(crate) trait Probe: Send + Sync {
 #[async_trait]
 pub(crate) trait Policy: Send + Sync {
     async fn admit(&self, pod: &Arc<Pod>) -> Result<Review>;
+    fn has_container_hook(&self) -> bool;
+    fn has_access_hook(&self) -> bool;
+    /// None: it has no such hook.
+    async fn container(&self, pod: &Arc<Pod>, container: &Arc<Container>, image: &str) -> Result<Option<Review>>;
+    /// None: it has no such hook.
+    async fn access(&self, pod: &Arc<Pod>, access: &Access) -> Result<Option<Review>>;
 }
 
 /// What `publish` of a volume plugin answered.

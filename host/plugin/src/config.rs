@@ -7,13 +7,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use witlet_core::extension::{breaker, probation};
 
 use crate::grants::Grants;
+use crate::source::oci::Reference;
 use crate::units::{Size, Span};
 
+/// A registry may be a pod of this very node, or the network not up yet.
+const START_GRACE: Duration = Duration::from_secs(30);
+
 /// What a plugin does for the node. The names are those of the WIT packages.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Network,
@@ -57,7 +63,7 @@ impl fmt::Display for Kind {
 }
 
 /// What the caller is told when a plugin traps, runs out of time or is overloaded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fail {
     /// An error: whatever depends on the plugin waits.
@@ -75,6 +81,8 @@ pub enum Source {
     Builtin(String),
     /// An absolute path on the node; the file is watched.
     File(PathBuf),
+    /// An OCI artifact, by its digest.
+    Oci(Reference),
 }
 
 impl Source {
@@ -82,15 +90,14 @@ impl Source {
         if let Some(name) = text.strip_prefix("builtin:") {
             return Ok(Self::Builtin(name.to_owned()));
         }
-        if text.starts_with("oci://") {
-            return Err(format!(
-                "source {text:?}: pulling plugins from registries is not supported yet; put the file on the node and write \"file:/path/to/plugin.wasm\""
-            ));
+        if let Some(reference) = text.strip_prefix("oci://") {
+            let parsed = Reference::parse(reference).map_err(|why| format!("source {text:?}: {why}"))?;
+            return Ok(Self::Oci(parsed));
         }
         let path = PathBuf::from(text.strip_prefix("file:").unwrap_or(text));
         if !path.is_absolute() {
             return Err(format!(
-                "source {text:?}: write \"builtin:NAME\" or an absolute path such as \"file:/etc/witlet/plugins/a.wasm\""
+                "source {text:?}: write \"builtin:NAME\", \"oci://HOST/REPOSITORY@sha256:…\" or an absolute path such as \"file:/etc/witlet/plugins/a.wasm\""
             ));
         }
         Ok(Self::File(path))
@@ -102,6 +109,7 @@ impl fmt::Display for Source {
         match self {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Oci(reference) => write!(f, "oci://{reference}"),
         }
     }
 }
@@ -229,6 +237,96 @@ pub struct PluginConfig {
     pub grants: Grants,
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// When it is not asked for a while.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
+    /// How long a new version can be taken back by itself.
+    #[serde(default)]
+    pub probation: ProbationConfig,
+    /// Probes and policies: a new version first answers in the shadow of the active one.
+    #[serde(default)]
+    pub shadow: Option<ShadowConfig>,
+    /// After the agent's start, everybody waits so long for a plugin that is not there yet, also if it may fail open.
+    #[serde(default)]
+    pub start_grace: Option<Span>,
+    /// Policies: what becomes of a denial.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// Who must have signed it.
+    #[serde(default)]
+    pub verify: Option<Verify>,
+    /// How a registry is talked to.
+    #[serde(default)]
+    pub pull: Pull,
+}
+
+/// What becomes of a policy's denial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// The pod runs; the denial becomes a warning event.
+    Warn,
+    /// The pod runs; the denial is counted and can be asked for (`witlet plugin why-denied`), and nothing else.
+    Audit,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// A signature: the file's with `.sig` after its name, or what the registry has for the manifest.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verify {
+    /// An ed25519 public key: PEM as `openssl pkey -pubout` writes it.
+    pub key: PathBuf,
+}
+
+/// `[plugin.NAME.pull]`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pull {
+    /// PEM certificates that the registry's is checked against, besides the machine's.
+    pub ca: Option<PathBuf>,
+    /// A file as `docker login` writes it (`{"auths": {"host": {"auth": "…"}}}`).
+    pub credentials: Option<PathBuf>,
+    /// Without TLS. For a registry on this machine.
+    pub plain_http: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    pub failures: Option<NonZeroU32>,
+    pub window: Option<Span>,
+    pub open: Option<Span>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbationConfig {
+    pub time: Option<Span>,
+    pub calls: Option<u64>,
+    pub faults: Option<u64>,
+    pub percent: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowConfig {
+    /// So many calls are compared.
+    pub calls: u64,
+    /// It is put to work if not more than this many were answered differently.
+    #[serde(default)]
+    pub disagreements: u64,
 }
 
 fn yes() -> bool {
@@ -247,7 +345,41 @@ impl PluginConfig {
             config: toml::Table::new(),
             grants: Grants::default(),
             limits: LimitsConfig::default(),
+            breaker: BreakerConfig::default(),
+            probation: ProbationConfig::default(),
+            shadow: None,
+            start_grace: None,
+            mode: None,
+            verify: None,
+            pull: Pull::default(),
         }
+    }
+
+    pub fn breaker(&self) -> breaker::Rules {
+        let default = breaker::Rules::default();
+        breaker::Rules {
+            failures: self.breaker.failures.map_or(default.failures, NonZeroU32::get),
+            window: self.breaker.window.map_or(default.window, |s| s.0),
+            open: self.breaker.open.map_or(default.open, |s| s.0),
+        }
+    }
+
+    pub fn probation(&self) -> probation::Rules {
+        let default = probation::Rules::default();
+        probation::Rules {
+            time: self.probation.time.map_or(default.time, |s| s.0),
+            calls: self.probation.calls.unwrap_or(default.calls),
+            faults: self.probation.faults.unwrap_or(default.faults).max(1),
+            percent: self.probation.percent.unwrap_or(default.percent),
+        }
+    }
+
+    pub fn start_grace(&self) -> Duration {
+        self.start_grace.map_or(START_GRACE, |s| s.0)
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode.unwrap_or_default()
     }
 
     pub fn fail(&self) -> Fail {
@@ -287,6 +419,40 @@ impl PluginConfig {
                 "drivers: only volume plugins have drivers, this one is kind = \"{}\"",
                 self.kind
             ));
+        }
+        if self.mode.is_some() && self.kind != Kind::Policy {
+            problems.push(format!(
+                "mode: only policy plugins have one, this one is kind = \"{}\"",
+                self.kind
+            ));
+        }
+        if self.shadow.is_some() && !matches!(self.kind, Kind::Policy | Kind::Probe) {
+            problems.push(format!(
+                "shadow: asking a {} plugin twice would do everything twice; only probe and policy plugins have shadows",
+                self.kind
+            ));
+        }
+        if self.shadow.is_some_and(|s| s.calls == 0) {
+            problems.push("shadow.calls: more than 0".to_owned());
+        }
+        if self.probation.percent.is_some_and(|p| p > 100) {
+            problems.push("probation.percent: between 0 and 100".to_owned());
+        }
+        if self.verify.is_some() && matches!(self.source, Source::Builtin(_)) {
+            problems.push("verify: what is built in has no signature of its own".to_owned());
+        }
+        if self.pull != Pull::default() && !matches!(self.source, Source::Oci(_)) {
+            problems.push("pull: only a source \"oci://…\" is pulled".to_owned());
+        }
+        let paths = [
+            ("verify.key", self.verify.as_ref().map(|v| &v.key)),
+            ("pull.ca", self.pull.ca.as_ref()),
+            ("pull.credentials", self.pull.credentials.as_ref()),
+        ];
+        for (key, path) in paths {
+            if let Some(path) = path.filter(|p| !p.is_absolute()) {
+                problems.push(format!("{key} = {path:?}: must be an absolute path"));
+            }
         }
         if self.limits.memory.is_some_and(|m| m.0 < 1 << 16 || m.0 > 1 << 32) {
             problems.push("limits.memory: between 64KiB and 4GiB".to_owned());

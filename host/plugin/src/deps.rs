@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use witlet_core::resources::Quantity;
-use witlet_ports::api::Objects;
+use witlet_ports::api::{Events, Objects};
 use witlet_ports::runtime::Runtime;
 
 /// The node's allocatable resources, as they are now.
@@ -16,10 +16,14 @@ pub type Allocatable = Arc<dyn Fn() -> BTreeMap<String, Quantity> + Send + Sync>
 pub struct Deps {
     pub runtime: Arc<dyn Runtime>,
     pub objects: Arc<dyn Objects>,
+    /// Where what happens to plugins is told: events of the node.
+    pub events: Arc<dyn Events>,
     /// Components that are part of the binary, by name.
     pub builtins: &'static [(&'static str, &'static [u8])],
     /// Where compiled plugins are kept; nobody but the agent may write there.
     pub cache_dir: PathBuf,
+    /// What was pulled from registries, by digest; nobody but the agent may write there.
+    pub blobs_dir: PathBuf,
     /// The directory with `pods` in it (`/var/lib/kubelet`).
     pub root_dir: PathBuf,
     pub allocatable: Allocatable,

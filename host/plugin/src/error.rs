@@ -97,6 +97,17 @@ pub(crate) enum CallError {
     Nonsense(String),
     #[error("the host failed: {0}")]
     Host(String),
+    /// Its circuit breaker is open.
+    #[error("it kept failing and is asked again in {}", shown(*.0))]
+    Broken(Duration),
+    /// Nothing is active under its name.
+    #[error("{0}")]
+    Absent(String),
+}
+
+/// To the tenth of a second.
+fn shown(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
 }
 
 impl CallError {
@@ -112,12 +123,17 @@ impl CallError {
             Self::CpuTimeout(_) => "cpu_timeout",
             Self::WallTimeout(_) => "wall_timeout",
             Self::Overload(_) => "overload",
+            Self::Broken(_) => "refused",
+            Self::Absent(_) => "absent",
         }
     }
 
     /// Is it the plugin that is broken, rather than what it was asked for?
     pub(crate) fn is_fault_of_plugin(&self) -> bool {
-        !matches!(self, Self::Guest(_) | Self::Overload(_) | Self::Host(_))
+        !matches!(
+            self,
+            Self::Guest(_) | Self::Overload(_) | Self::Host(_) | Self::Absent(_)
+        )
     }
 
     /// For the caller of a port. A guest's own words stay as they are: they are what users read in events.
@@ -134,7 +150,12 @@ impl CallError {
                 return Error::new(class, fault.text.clone());
             }
             Self::WallTimeout(_) => Class::Timeout,
-            Self::Trap(_) | Self::CpuTimeout(_) | Self::Overload(_) | Self::Nonsense(_) => Class::Retry,
+            Self::Trap(_)
+            | Self::CpuTimeout(_)
+            | Self::Overload(_)
+            | Self::Nonsense(_)
+            | Self::Broken(_)
+            | Self::Absent(_) => Class::Retry,
             Self::Host(_) => Class::Bug,
         };
         Error::new(class, format!("plugin {plugin}, {func}: {self}"))
@@ -157,6 +178,14 @@ pub struct LoadError {
 pub enum LoadCause {
     #[error("{0}")]
     Read(String),
+    /// It comes from elsewhere, and cannot be had now.
+    #[error("{0}")]
+    Fetch(String),
+    #[error("{0}")]
+    Signature(String),
+    /// What it would leave, or was left by the active version, cannot be read by the other.
+    #[error("{0}")]
+    State(String),
     #[error("the file's sha256 is {found}, the configuration wants {wanted}")]
     Pin { found: String, wanted: String },
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! One version of one plugin: loaded, linked, checked. It never changes; a new version is a new generation.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
@@ -14,8 +14,10 @@ use crate::config::{Kind, Limits, PluginConfig, Source};
 use crate::deps::Deps;
 use crate::error::{CallError, LoadCause, LoadError};
 use crate::grants::Capability;
-use crate::manifest::{MAX_COMPONENT, Manifest, ManifestError};
+use crate::journal::Journal;
+use crate::manifest::Manifest;
 use crate::metrics::{Info, PluginMetrics};
+use crate::source::{Fetched, Sources};
 use crate::state::Plugin;
 
 /// The volume types of the core API that need nothing outside of the node.
@@ -37,11 +39,24 @@ pub(crate) struct Generation {
     pub(crate) linked: Linked,
     /// Volume plugins: what they serve.
     pub(crate) drivers: Vec<String>,
+    /// Who signed it, if that was asked for.
+    pub(crate) signer: Option<String>,
+    calls: AtomicUsize,
+}
+
+/// A call that runs on a generation.
+pub(crate) struct Entered<'a>(&'a AtomicUsize);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What loading needs.
 pub(crate) struct Loader {
     pub(crate) compiler: Arc<Compiler>,
+    pub(crate) sources: Sources,
     pub(crate) deps: Deps,
 }
 
@@ -53,8 +68,9 @@ impl Loader {
         config: &PluginConfig,
         number: u64,
         metrics: Arc<PluginMetrics>,
+        journal: &Arc<Journal>,
     ) -> Result<Generation, LoadError> {
-        self.try_load(name, config, number, metrics)
+        self.try_load(name, config, number, metrics, journal)
             .await
             .map_err(|cause| LoadError {
                 plugin: name.to_owned(),
@@ -69,11 +85,12 @@ impl Loader {
         config: &PluginConfig,
         number: u64,
         metrics: Arc<PluginMetrics>,
+        journal: &Arc<Journal>,
     ) -> Result<Generation, LoadCause> {
         if let Some(problem) = config.problems(name).into_iter().next() {
             return Err(LoadCause::Config(problem));
         }
-        let bytes = self.read(&config.source).await?;
+        let Fetched { bytes, signer } = self.sources.fetch(config).await?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let shown = hex(&digest);
         if let Some(wanted) = config.sha256.as_ref().filter(|w| **w != shown) {
@@ -126,6 +143,7 @@ impl Loader {
             config: json,
             deps: self.deps.clone(),
             metrics,
+            journal: Arc::clone(journal),
             log: log::bucket(),
             wasi: imports.wasi,
             epoch: Instant::now(),
@@ -143,47 +161,30 @@ impl Loader {
             config: config.clone(),
             linked,
             drivers,
+            signer,
+            calls: AtomicUsize::new(0),
         })
-    }
-
-    /// SHA-256 of what the source holds now, in hexadecimal; none if it cannot be read.
-    pub(crate) async fn digest(&self, source: &Source) -> Option<String> {
-        self.read(source).await.ok().map(|bytes| hex(&Sha256::digest(&bytes)))
-    }
-
-    async fn read(&self, source: &Source) -> Result<Arc<[u8]>, LoadCause> {
-        match source {
-            Source::Builtin(name) => match self.deps.builtins.iter().find(|(n, _)| n == name) {
-                Some((_, bytes)) => Ok(Arc::from(*bytes)),
-                None => {
-                    let names: Vec<_> = self.deps.builtins.iter().map(|(n, _)| *n).collect();
-                    let there = if names.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        names.join(", ")
-                    };
-                    Err(LoadCause::Read(format!(
-                        "there is no such built-in plugin; there is {there}"
-                    )))
-                }
-            },
-            Source::File(path) => read_file(path).await,
-        }
     }
 }
 
-async fn read_file(path: &Path) -> Result<Arc<[u8]>, LoadCause> {
-    let cannot =
-        |e: std::io::Error| LoadCause::Read(format!("cannot read it: {}", crate::capability::pod_net::words(&e)));
-    let metadata = tokio::fs::metadata(path).await.map_err(cannot)?;
-    if !metadata.is_file() {
-        return Err(LoadCause::Read("it is not a regular file".to_owned()));
-    }
-    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if size > MAX_COMPONENT {
-        return Err(ManifestError::TooLarge { size }.into());
-    }
-    tokio::fs::read(path).await.map(Arc::from).map_err(cannot)
+/// Such as everybody writes first.
+fn sample_pod() -> Arc<k8s_openapi::api::core::v1::Pod> {
+    use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+    let mut pod = Pod {
+        spec: Some(PodSpec {
+            containers: vec![Container {
+                name: "main".to_owned(),
+                image: Some("registry.example/app:1".to_owned()),
+                ..Container::default()
+            }],
+            ..PodSpec::default()
+        }),
+        ..Pod::default()
+    };
+    pod.metadata.name = Some("witlet-trial".to_owned());
+    pod.metadata.namespace = Some("default".to_owned());
+    pod.metadata.uid = Some("00000000-0000-0000-0000-000000000000".to_owned());
+    Arc::new(pod)
 }
 
 /// The configuration decides, then the manifest. A plugin of somebody else serves its own name without either, the built-in one
@@ -201,6 +202,35 @@ fn drivers(name: &str, config: &PluginConfig, manifest: &Manifest) -> Vec<String
 }
 
 impl Generation {
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Entered(&self.calls)
+    }
+
+    /// Calls that run now.
+    pub(crate) fn running(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Calls that change nothing, made before a version takes over from one that works. Whatever it answers is fine; that it
+    /// breaks is not.
+    pub(crate) async fn dry_run(&self) -> Result<(), LoadCause> {
+        let (what, result) = match &self.linked {
+            Linked::Policy(policy) => {
+                let pod = sample_pod();
+                ("admit-pod of a plain pod", policy.admit(&pod).await.map(drop))
+            }
+            Linked::Network(network) => ("status", network.status().await),
+            _ => return Ok(()),
+        };
+        match result {
+            Err(error) if error.is_fault_of_plugin() => {
+                Err(LoadCause::SelfCheck(format!("a trial call, {what}: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn info(&self) -> Info {
         Info {
             plugin: self.plugin.name.as_ref().to_owned(),
@@ -208,6 +238,7 @@ impl Generation {
             version: self.manifest.version.clone(),
             digest: self.digest.clone(),
             generation: self.plugin.generation,
+            signer: self.signer.clone().unwrap_or_default(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Plugins: WebAssembly components that stand behind the agent's ports.
 //!
-//! - `supervisor` keeps what is active and replaces it; `generation` is one version of one plugin.
+//! - `supervisor` keeps what is active and replaces it; a `slot` is the place of one plugin, `generation` one version of it,
+//!   `shadow` one that is only compared.
+//! - `source` gets components: built in, from files, from registries.
 //! - `engine` stops guests that run for too long; `instance` calls them; `compile` and `cache` make code of components.
 //! - `abi` is the border: one directory a released WIT track. `capability` is what guests can do through it, and `grants` who
 //!   may.
@@ -17,9 +19,13 @@ mod error;
 mod generation;
 pub mod grants;
 mod instance;
+mod journal;
 pub mod manifest;
 mod metrics;
 mod port;
+mod shadow;
+mod slot;
+mod source;
 mod state;
 mod supervisor;
 pub mod units;
@@ -28,4 +34,7 @@ pub use compile::compile_stdin_to_stdout;
 pub use config::PluginsConfig;
 pub use deps::{Allocatable, Deps};
 pub use error::{LoadCause, LoadError, LoadErrors};
-pub use supervisor::{PluginHost, PluginStatus, SwapOutcome, SwapReport};
+pub use journal::{Denial, Trace};
+pub use slot::{LastFault, Rejected};
+pub use source::oci::Reference;
+pub use supervisor::{Description, PluginHost, PluginStatus, SwapOutcome, SwapReport, Version};

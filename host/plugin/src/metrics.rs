@@ -37,6 +37,8 @@ struct Counts {
     instantiate: Histogram,
     capability_calls: BTreeMap<(&'static str, &'static str), u64>,
     swaps: BTreeMap<&'static str, u64>,
+    /// Policies: by decision and mode.
+    decisions: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 /// Of one plugin, over all its generations.
@@ -47,6 +49,16 @@ pub(crate) struct PluginMetrics {
     memory_peak: AtomicUsize,
     pub(crate) waiting: AtomicUsize,
     pub(crate) warm: AtomicUsize,
+    pub(crate) breaker_opened: AtomicU64,
+    pub(crate) log_dropped: AtomicU64,
+}
+
+/// How a plugin is now.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Condition {
+    pub(crate) up: bool,
+    pub(crate) broken: bool,
+    pub(crate) blamed: usize,
 }
 
 impl PluginMetrics {
@@ -75,6 +87,10 @@ impl PluginMetrics {
         *self.counts().capability_calls.entry((capability, outcome)).or_default() += 1;
     }
 
+    pub(crate) fn decision(&self, decision: &'static str, mode: &'static str) {
+        *self.counts().decisions.entry((decision, mode)).or_default() += 1;
+    }
+
     pub(crate) fn swap(&self, outcome: &'static str) {
         *self.counts().swaps.entry(outcome).or_default() += 1;
     }
@@ -96,6 +112,8 @@ pub(crate) struct Info {
     pub(crate) version: String,
     pub(crate) digest: String,
     pub(crate) generation: u64,
+    /// Empty if nobody had to sign it.
+    pub(crate) signer: String,
 }
 
 type Labels = Vec<(String, String)>;
@@ -163,6 +181,7 @@ impl Collector {
             ("version", &info.version),
             ("digest", &info.digest),
             ("generation", &generation),
+            ("signer", &info.signer),
         ]);
         self.add(
             "witlet_plugin_info",
@@ -227,7 +246,33 @@ impl Collector {
                 *n as f64,
             );
         }
+        for ((decision, mode), n) in &counts.decisions {
+            let labels = labels(&[("plugin", plugin), ("decision", decision), ("mode", mode)]);
+            self.add(
+                "witlet_policy_decisions_total",
+                "What policies decided, and whether it was carried out.",
+                Counter,
+                "",
+                labels,
+                *n as f64,
+            );
+        }
         drop(counts);
+        for (name, help, value) in [
+            (
+                "witlet_plugin_breaker_opened_total",
+                "How often a plugin, or one pod's way to it, was closed because it kept failing.",
+                &metrics.breaker_opened,
+            ),
+            (
+                "witlet_plugin_log_lines_dropped_total",
+                "Log lines of a plugin that were too many.",
+                &metrics.log_dropped,
+            ),
+        ] {
+            let value = value.load(Ordering::Relaxed) as f64;
+            self.add(name, help, Counter, "", one.clone(), value);
+        }
         let cpu = Duration::from_nanos(metrics.cpu_nanos.load(Ordering::Relaxed)).as_secs_f64();
         self.add(
             "witlet_plugin_cpu_seconds_total",
@@ -265,6 +310,29 @@ impl Collector {
             labels,
             warm,
         );
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn condition(&mut self, plugin: &str, condition: Condition) {
+        for (name, help, value) in [
+            (
+                "witlet_plugin_up",
+                "Whether a version of the plugin is active.",
+                f64::from(u8::from(condition.up)),
+            ),
+            (
+                "witlet_plugin_breaker_open",
+                "Whether the plugin is not asked because it kept failing.",
+                f64::from(u8::from(condition.broken)),
+            ),
+            (
+                "witlet_plugin_blamed_pods",
+                "Pods that the plugin is not asked about because it kept failing over each of them.",
+                condition.blamed as f64,
+            ),
+        ] {
+            self.add(name, help, MetricKind::Gauge, "", labels(&[("plugin", plugin)]), value);
+        }
     }
 
     #[allow(clippy::cast_precision_loss)]

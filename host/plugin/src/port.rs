@@ -7,8 +7,16 @@ mod sink;
 mod volume;
 
 use witlet_ports::Error;
+use witlet_ports::plugin::Plugins;
 
 use crate::config::Kind;
+use crate::supervisor::PluginHost;
+
+impl Plugins for PluginHost {
+    fn problems(&self) -> Vec<String> {
+        Self::problems(self)
+    }
+}
 
 /// The configuration names no plugin of this kind, or not this one.
 fn none(kind: Kind, name: Option<&str>) -> Error {

@@ -12,6 +12,7 @@ use crate::config::{Fail, Kind, Limits};
 use crate::deps::Deps;
 use crate::error::{Fault, FaultKind};
 use crate::grants::{Capability, Grants};
+use crate::journal::{Denial, Journal, now_ms};
 use crate::metrics::PluginMetrics;
 use crate::units::Size;
 
@@ -34,6 +35,7 @@ pub(crate) struct Plugin {
     pub(crate) config: String,
     pub(crate) deps: Deps,
     pub(crate) metrics: Arc<PluginMetrics>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) log: Bucket,
     /// The component imports something of WASI.
     pub(crate) wasi: bool,
@@ -181,6 +183,22 @@ impl State {
             Err(_) => "error",
         };
         self.plugin.metrics.capability(capability.as_str(), outcome);
+        if let Err(Fault {
+            kind: FaultKind::Denied,
+            text,
+        }) = &result
+        {
+            self.plugin.journal.denied(Denial {
+                time_ms: now_ms(),
+                plugin: self.plugin.name.to_string(),
+                generation: self.plugin.generation,
+                what: capability.as_str().to_owned(),
+                pod: String::new(),
+                reason: "NotGranted".to_owned(),
+                message: text.clone(),
+                enforced: true,
+            });
+        }
         result
     }
 }

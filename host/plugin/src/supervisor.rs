@@ -1,61 +1,46 @@
 //! All plugins of the node: which version of each is active, and how it is replaced.
 //!
-//! Tasks: one that looks at plugin files (`watch`), in: the files, out: `reload` of one plugin.
+//! | task | in | out |
+//! |---|---|---|
+//! | [`watch::files`] | the plugin files | `refresh` of one plugin |
+//! | [`watch::tend`] | what calls found out (`Wake`), time | roll-backs, shadows put to work, further attempts to fetch |
 //!
 //! A call clones the active generation once and finishes on it; a switch is one store of a pointer. Everything that can fail
 //! comes before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use futures::future::join_all;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use witlet_ports::sink::Family;
 
 use crate::cache;
 use crate::compile::Compiler;
-use crate::config::{Fail, Kind, PluginConfig, PluginsConfig, Source};
+use crate::config::{Kind, PluginConfig, PluginsConfig, Source};
 use crate::deps::Deps;
 use crate::engine::PluginEngine;
-use crate::error::{CallError, LoadCause, LoadError, LoadErrors};
+use crate::error::{LoadCause, LoadError, LoadErrors};
 use crate::generation::{Generation, Loader};
-use crate::metrics::{CacheMetrics, Collector, PluginMetrics};
+use crate::journal::{Denial, Journal, Trace};
+use crate::metrics::{CacheMetrics, Collector};
+use crate::shadow::Shadow;
+use crate::slot::{Pending, Rejected, Shared, Slot};
+use crate::source::Sources;
 
-/// The place of one plugin; generations come and go in it.
-pub(crate) struct Slot {
-    pub(crate) name: Arc<str>,
-    pub(crate) kind: Kind,
-    pub(crate) current: ArcSwap<Generation>,
-    /// The generation before, for `fail = "last-good"`.
-    previous: ArcSwapOption<Generation>,
-    metrics: Arc<PluginMetrics>,
-}
+mod describe;
+mod watch;
 
-impl Slot {
-    /// Calls the active generation and, where that is broken and the configuration says so, the one before.
-    pub(crate) async fn call<R, F, Fut>(&self, call: F) -> (Arc<Generation>, Result<R, CallError>)
-    where
-        F: Fn(Arc<Generation>) -> Fut,
-        Fut: Future<Output = Result<R, CallError>>,
-    {
-        let active = self.current.load_full();
-        let result = call(Arc::clone(&active)).await;
-        if active.plugin.fail == Fail::LastGood
-            && result.as_ref().is_err_and(CallError::is_fault_of_plugin)
-            && let Some(previous) = self.previous.load_full()
-        {
-            tracing::warn!(plugin = %self.name, "the active version failed, the one before is asked");
-            let again = call(Arc::clone(&previous)).await;
-            return (previous, again);
-        }
-        (active, result)
-    }
-}
+pub use describe::{Description, PluginStatus, Version};
+
+/// After the first failed attempt to fetch a plugin, and the longest pause between two.
+const FETCH_FIRST: Duration = Duration::from_secs(1);
+const FETCH_LONGEST: Duration = Duration::from_secs(300);
 
 /// What is active now. It is replaced as a whole.
 #[derive(Default)]
@@ -71,7 +56,10 @@ pub struct PluginHost {
     /// The stanzas that are in force. Held during a change, so that changes do not cross.
     config: tokio::sync::Mutex<PluginsConfig>,
     generations: AtomicU64,
-    watcher: OnceLock<AbortOnDropHandle<()>>,
+    pub(crate) shared: Arc<Shared>,
+    /// Plugins that were refused and have no version at all.
+    refused: Mutex<BTreeMap<String, Rejected>>,
+    tasks: OnceLock<[AbortOnDropHandle<()>; 2]>,
 }
 
 /// What became of one plugin in a reload.
@@ -84,6 +72,19 @@ pub enum SwapOutcome {
         from: String,
         to: String,
     },
+    /// Loaded; it answers in the shadow of the active version until it is known whether it agrees.
+    Shadowing {
+        from: String,
+        to: String,
+    },
+    /// The version before is active again.
+    RolledBack {
+        from: String,
+        to: String,
+        why: String,
+    },
+    /// It cannot be fetched now, and is tried again; there is no version of it yet.
+    Pending(LoadError),
     /// The old one stays, if there was one.
     Refused(LoadError),
 }
@@ -114,24 +115,18 @@ impl fmt::Display for SwapReport {
                 SwapOutcome::Removed => write!(f, "{plugin}: removed")?,
                 SwapOutcome::Swapped { from, to } if from == to => write!(f, "{plugin}: its stanza changed")?,
                 SwapOutcome::Swapped { from, to } => write!(f, "{plugin}: from {from:.12} to {to:.12}")?,
+                SwapOutcome::Shadowing { from, to } => {
+                    write!(f, "{plugin}: {to:.12} in the shadow of {from:.12}")?;
+                }
+                SwapOutcome::RolledBack { from, to, why } => {
+                    write!(f, "{plugin}: back from {from:.12} to {to:.12}: {why}")?;
+                }
+                SwapOutcome::Pending(error) => write!(f, "tried again later: {error}")?,
                 SwapOutcome::Refused(error) => write!(f, "refused, the old one stays: {error}")?,
             }
         }
         Ok(())
     }
-}
-
-/// What is active under one name, for people.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PluginStatus {
-    pub name: String,
-    pub kind: Kind,
-    pub version: String,
-    pub track: String,
-    pub digest: String,
-    pub source: String,
-    pub generation: u64,
-    pub drivers: Vec<String>,
 }
 
 impl PluginHost {
@@ -151,12 +146,25 @@ impl PluginHost {
             metrics: CacheMetrics::default(),
         });
         let interval = deps.watch_interval;
+        let (wake, woken) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            journal: Arc::new(Journal::default()),
+            events: Arc::clone(&deps.events),
+            wake,
+            started: Instant::now(),
+        });
         let host = Arc::new(Self {
-            loader: Loader { compiler, deps },
+            loader: Loader {
+                compiler,
+                sources: Sources::new(deps.builtins, deps.blobs_dir.clone()),
+                deps,
+            },
             table: ArcSwap::default(),
             config: tokio::sync::Mutex::default(),
             generations: AtomicU64::new(0),
-            watcher: OnceLock::new(),
+            shared,
+            refused: Mutex::default(),
+            tasks: OnceLock::new(),
         });
         let report = host.reload(config).await;
         let errors: Vec<LoadError> = report
@@ -170,8 +178,9 @@ impl PluginHost {
         if !errors.is_empty() {
             return Err(LoadErrors(errors));
         }
-        let task = tokio::spawn(watch(Arc::downgrade(&host), interval));
-        let _ = host.watcher.set(AbortOnDropHandle::new(task));
+        let files = tokio::spawn(watch::files(Arc::downgrade(&host), interval));
+        let tend = tokio::spawn(watch::tend(Arc::downgrade(&host), woken, interval));
+        let _ = host.tasks.set([files, tend].map(AbortOnDropHandle::new));
         Ok(host)
     }
 
@@ -199,79 +208,343 @@ impl PluginHost {
             }
             stays
         });
-        for ((name, _), result) in changed.iter().zip(loaded) {
-            let outcome = match result.and_then(|generation| place(&mut slots, name, generation)) {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    // Asked for again, it is tried again: the stanza in force is the one of what runs.
-                    match config.plugins.get(*name).filter(|_| slots.contains_key(*name)) {
-                        Some(old) => in_force.plugins.insert((*name).clone(), old.clone()),
-                        None => in_force.plugins.remove(*name),
-                    };
-                    SwapOutcome::Refused(error)
-                }
-            };
+        for ((name, stanza), result) in changed.iter().zip(loaded) {
+            let outcome = self.place(&mut slots, name, stanza, result);
+            if matches!(outcome, SwapOutcome::Refused(_)) {
+                // Asked for again, it is tried again: the stanza in force is the one of what runs.
+                match config.plugins.get(*name).filter(|_| slots.contains_key(*name)) {
+                    Some(old) => in_force.plugins.insert((*name).clone(), old.clone()),
+                    None => in_force.plugins.remove(*name),
+                };
+            }
             report.plugins.push(((*name).clone(), outcome));
         }
         self.publish(slots, &report);
         *config = in_force;
+        drop(config);
+        self.collect().await;
         report
     }
 
     /// Loads the plugin again from where it comes from, and switches if that is another component now.
     async fn refresh(&self, name: &str) -> SwapReport {
+        self.again(name, false).await
+    }
+
+    /// The same because somebody asks for it: also if it is the same component, or one that was rolled back.
+    pub async fn swap(&self, name: &str) -> SwapReport {
+        self.again(name, true).await
+    }
+
+    async fn again(&self, name: &str, asked: bool) -> SwapReport {
         let config = self.config.lock().await;
         let table = self.table.load_full();
         let mut report = SwapReport::default();
         let Some(stanza) = config.plugins.get(name).filter(|stanza| stanza.enabled) else {
+            if asked {
+                report
+                    .plugins
+                    .push((name.to_owned(), SwapOutcome::Refused(unknown(name))));
+            }
             return report;
         };
-        // Touched, copied over itself: the same component under another look.
-        let digest = self.loader.digest(&stanza.source).await;
-        if digest.is_some() && digest == table.slots.get(name).map(|slot| slot.current.load().digest.clone()) {
+        // Touched, copied over itself: the same component under another look. Or one that did not prove itself.
+        let digest = self.loader.sources.digest(&stanza.source).await;
+        let slot = table.slots.get(name);
+        let is_known = slot.is_some_and(|slot| {
+            let active = slot.current.load();
+            let active = active.as_ref().map(|g| &g.digest);
+            let shadow = slot.shadow.load();
+            let shadow = shadow.as_ref().map(|s| &s.generation.digest);
+            let rejected = slot.health().rejected.as_ref().map(|r| r.digest.clone());
+            digest.is_some() && (digest.as_ref() == active || digest.as_ref() == shadow || digest == rejected)
+        });
+        if is_known && !asked {
             return report;
         }
         let mut slots = table.slots.clone();
-        let outcome = match self.load(&table, name, stanza).await {
-            Ok(generation) => place(&mut slots, name, generation).unwrap_or_else(SwapOutcome::Refused),
-            Err(error) => SwapOutcome::Refused(error),
-        };
+        let loaded = self.load(&table, name, stanza).await;
+        let outcome = self.place(&mut slots, name, stanza, loaded);
         report.plugins.push((name.to_owned(), outcome));
         self.publish(slots, &report);
+        drop(config);
+        self.collect().await;
+        report
+    }
+
+    /// Brings the version before back. `generation`: only if that one is still active.
+    pub(crate) async fn take_back(&self, name: &str, generation: Option<u64>, why: &str) -> SwapReport {
+        let _config = self.config.lock().await;
+        let table = self.table.load_full();
+        let mut report = SwapReport::default();
+        let refuse = |cause| {
+            SwapOutcome::Refused(LoadError {
+                plugin: name.to_owned(),
+                source_text: "roll back".to_owned(),
+                cause,
+            })
+        };
+        let Some(slot) = table.slots.get(name) else {
+            report
+                .plugins
+                .push((name.to_owned(), SwapOutcome::Refused(unknown(name))));
+            return report;
+        };
+        let active = slot.current.load_full();
+        if generation.is_some() && active.as_ref().map(|a| a.plugin.generation) != generation {
+            return report;
+        }
+        let outcome = match (active, slot.standby.load_full()) {
+            (Some(active), Some(standby)) => match readable(&active, &standby) {
+                Ok(()) => {
+                    slot.roll_back(why);
+                    SwapOutcome::RolledBack {
+                        from: active.digest.clone(),
+                        to: standby.digest.clone(),
+                        why: why.to_owned(),
+                    }
+                }
+                Err(text) => refuse(LoadCause::State(text)),
+            },
+            _ => refuse(LoadCause::Config("no earlier version of it is kept".to_owned())),
+        };
+        report.plugins.push((name.to_owned(), outcome));
+        self.publish(table.slots.clone(), &report);
+        report
+    }
+
+    /// Brings the version before back.
+    pub async fn roll_back(&self, name: &str) -> SwapReport {
+        self.take_back(name, None, "somebody asked for it").await
+    }
+
+    /// The shadow of a plugin has seen enough: it is put to work, or dropped.
+    async fn end_shadow(&self, name: &str, generation: u64) -> SwapReport {
+        let _config = self.config.lock().await;
+        let table = self.table.load_full();
+        let mut report = SwapReport::default();
+        let Some(slot) = table.slots.get(name) else {
+            return report;
+        };
+        let Some(shadow) = slot.shadow.load_full() else {
+            return report;
+        };
+        if shadow.generation.plugin.generation != generation {
+            return report;
+        }
+        slot.shadow.store(None);
+        let calls = shadow.calls.load(Ordering::Relaxed);
+        let different = shadow.disagreements.load(Ordering::Relaxed);
+        let outcome = if shadow.is_good() {
+            let to = shadow.generation.digest.clone();
+            let from = slot.switch(Arc::clone(&shadow.generation));
+            let from = from.map(|g| g.digest.clone()).unwrap_or_default();
+            SwapOutcome::Swapped { from, to }
+        } else {
+            SwapOutcome::Refused(LoadError {
+                plugin: name.to_owned(),
+                source_text: shadow.generation.config.source.to_string(),
+                cause: LoadCause::SelfCheck(format!(
+                    "in the shadow of the active version it answered {different} of {calls} calls differently"
+                )),
+            })
+        };
+        if let SwapOutcome::Refused(error) = &outcome {
+            let digest = Some(shadow.generation.digest.clone());
+            let rejected = Rejected::new(&shadow.generation.config, digest, error.cause.to_string());
+            slot.health().rejected = Some(rejected);
+        }
+        report.plugins.push((name.to_owned(), outcome));
+        self.publish(table.slots.clone(), &report);
         report
     }
 
     async fn load(&self, table: &Table, name: &str, stanza: &PluginConfig) -> Result<Generation, LoadError> {
-        let metrics = match table.slots.get(name) {
-            Some(slot) => Arc::clone(&slot.metrics),
-            None => Arc::default(),
-        };
+        let slot = table.slots.get(name);
+        let metrics = slot.map_or_else(Arc::default, |slot| Arc::clone(&slot.metrics));
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        self.loader.load(name, stanza, number, metrics).await
+        let generation = self
+            .loader
+            .load(name, stanza, number, metrics, &self.shared.journal)
+            .await?;
+        // The first version must be put to work even if it breaks over everything: there is nothing to stay with. A stanza that
+        // says what is to become of a broken one must take effect.
+        let digest = slot.and_then(|slot| slot.current.load().as_ref().map(|g| g.digest.clone()));
+        if digest.is_some_and(|digest| digest != generation.digest) {
+            generation.dry_run().await.map_err(|cause| LoadError {
+                plugin: name.to_owned(),
+                source_text: stanza.source.to_string(),
+                cause,
+            })?;
+        }
+        Ok(generation)
+    }
+
+    /// Puts what was loaded into its place. The last check: does it get along with the others, and with what it takes over?
+    fn place(
+        &self,
+        slots: &mut BTreeMap<String, Arc<Slot>>,
+        name: &str,
+        stanza: &PluginConfig,
+        loaded: Result<Generation, LoadError>,
+    ) -> SwapOutcome {
+        let loaded = loaded.and_then(|generation| {
+            fits(slots, name, &generation).map_err(|cause| LoadError {
+                plugin: name.to_owned(),
+                source_text: generation.config.source.to_string(),
+                cause,
+            })?;
+            Ok(generation)
+        });
+        let slot = slots.get(name).filter(|slot| slot.kind == stanza.kind).cloned();
+        let generation = match loaded {
+            Ok(generation) => Arc::new(generation),
+            Err(error) => return self.not_loaded(slots, name, stanza, slot, error),
+        };
+        self.refused().remove(name);
+        let to = generation.digest.clone();
+        if let Some(slot) = &slot {
+            let active = slot.current.load_full();
+            if let (Some(active), Some(rules)) = (&active, stanza.shadow) {
+                let from = active.digest.clone();
+                slot.stanza.store(Arc::new(stanza.clone()));
+                slot.shadow.store(Some(Arc::new(Shadow::new(generation, rules))));
+                return SwapOutcome::Shadowing { from, to };
+            }
+            return match slot.switch(generation) {
+                Some(old) => SwapOutcome::Swapped {
+                    from: old.digest.clone(),
+                    to,
+                },
+                None => SwapOutcome::Added,
+            };
+        }
+        // Of another kind than before: nothing of the old one is of use.
+        let from = slots
+            .get(name)
+            .and_then(|s| s.current.load().as_ref().map(|g| g.digest.clone()));
+        let metrics = Arc::clone(&generation.plugin.metrics);
+        let slot = Slot::new(name, stanza.clone(), metrics, Arc::clone(&self.shared));
+        slot.switch(generation);
+        slots.insert(name.to_owned(), Arc::new(slot));
+        from.map_or(SwapOutcome::Added, |from| SwapOutcome::Swapped { from, to })
+    }
+
+    fn not_loaded(
+        &self,
+        slots: &mut BTreeMap<String, Arc<Slot>>,
+        name: &str,
+        stanza: &PluginConfig,
+        slot: Option<Arc<Slot>>,
+        error: LoadError,
+    ) -> SwapOutcome {
+        let is_away = matches!(error.cause, LoadCause::Fetch(_));
+        let has_version = slot.as_ref().is_some_and(|slot| slot.current.load().is_some());
+        if is_away && !has_version {
+            let slot = slot.unwrap_or_else(|| {
+                let slot = Slot::new(name, stanza.clone(), Arc::default(), Arc::clone(&self.shared));
+                Arc::new(slot)
+            });
+            slot.stanza.store(Arc::new(stanza.clone()));
+            let mut health = slot.health();
+            let attempts = health.pending.as_ref().map_or(0, |p| p.attempts) + 1;
+            let pause = FETCH_FIRST.saturating_mul(1 << attempts.min(10)).min(FETCH_LONGEST);
+            health.pending = Some(Pending {
+                why: error.cause.to_string(),
+                attempts,
+                next: Instant::now() + pause,
+            });
+            drop(health);
+            slots.insert(name.to_owned(), slot);
+            return SwapOutcome::Pending(error);
+        }
+        let rejected = Rejected::new(stanza, None, error.cause.to_string());
+        match slot {
+            Some(slot) => slot.health().rejected = Some(rejected),
+            None => {
+                self.refused().insert(name.to_owned(), rejected);
+            }
+        }
+        SwapOutcome::Refused(error)
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Rejected>> {
+        // Nothing is left half done while the lock is held.
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, slots: BTreeMap<String, Arc<Slot>>, report: &SwapReport) {
         for (name, outcome) in &report.plugins {
-            match outcome {
-                SwapOutcome::Refused(error) => tracing::error!(plugin = name, %error, "plugin refused"),
-                other => tracing::info!(plugin = name, outcome = ?other, "plugin changed"),
+            if matches!(outcome, SwapOutcome::Removed) {
+                self.refused().remove(name);
             }
             if let Some(slot) = slots.get(name) {
-                let outcome = if matches!(outcome, SwapOutcome::Refused(_)) {
-                    "refused"
-                } else {
-                    "switched"
-                };
-                slot.metrics.swap(outcome);
+                slot.metrics.swap(label(outcome));
             }
+            self.tell(name, outcome);
         }
         let mut drivers = BTreeMap::new();
         for slot in slots.values() {
-            for driver in &slot.current.load().drivers {
-                drivers.insert(driver.clone(), Arc::clone(slot));
+            for driver in slot.drivers() {
+                drivers.insert(driver, Arc::clone(slot));
             }
         }
         self.table.store(Arc::new(Table { slots, drivers }));
+    }
+
+    fn tell(&self, name: &str, outcome: &SwapOutcome) {
+        let events = &self.shared.events;
+        match outcome {
+            SwapOutcome::Refused(error) => {
+                tracing::error!(plugin = name, %error, "plugin refused");
+                events.node(true, "PluginRejected", &format!("Plugin {name} was refused: {error}"));
+            }
+            SwapOutcome::Pending(error) => {
+                tracing::warn!(plugin = name, %error, "plugin is not there yet");
+                events.node(
+                    true,
+                    "PluginPending",
+                    &format!("Plugin {name} is not there yet: {error}"),
+                );
+            }
+            SwapOutcome::RolledBack { from, to, why } => {
+                tracing::error!(plugin = name, from, to, why, "plugin rolled back");
+                let text = format!("Plugin {name} went back from {from:.12} to {to:.12}: {why}");
+                events.node(true, "PluginRolledBack", &text);
+            }
+            SwapOutcome::Swapped { from, to } => {
+                tracing::info!(plugin = name, from, to, "plugin switched");
+                let text = if from == to {
+                    format!("Plugin {name} has its new configuration")
+                } else {
+                    format!("Plugin {name} is {to:.12} now; it was {from:.12}")
+                };
+                events.node(false, "PluginActivated", &text);
+            }
+            other => tracing::info!(plugin = name, outcome = ?other, "plugin changed"),
+        }
+    }
+
+    /// Forgets what was pulled and nobody needs.
+    async fn collect(&self) {
+        let mut used = BTreeSet::new();
+        for slot in self.table.load().slots.values() {
+            let mut note = |source: &Source| {
+                if let Source::Oci(reference) = source {
+                    used.insert(reference.digest.clone());
+                }
+            };
+            note(&slot.stanza.load().source);
+            for generation in [&slot.current, &slot.standby] {
+                if let Some(generation) = generation.load().as_ref() {
+                    note(&generation.config.source);
+                }
+            }
+            if let Some(shadow) = slot.shadow.load().as_ref() {
+                note(&shadow.generation.config.source);
+            }
+        }
+        self.loader.sources.collect(used).await;
     }
 
     /// The active plugins of a kind, in the order of their names.
@@ -289,147 +562,85 @@ impl PluginHost {
         &self.loader.deps
     }
 
-    /// What is active.
-    pub fn list(&self) -> Vec<PluginStatus> {
-        let table = self.table.load();
-        let status = |slot: &Arc<Slot>| {
-            let active = slot.current.load();
-            PluginStatus {
-                name: slot.name.as_ref().to_owned(),
-                kind: slot.kind,
-                version: active.manifest.version.clone(),
-                track: active.manifest.track.clone(),
-                digest: active.digest.clone(),
-                source: active.config.source.to_string(),
-                generation: active.plugin.generation,
-                drivers: active.drivers.clone(),
-            }
-        };
-        table.slots.values().map(status).collect()
+    /// What was not permitted lately: to a pod, by a policy, or all of it.
+    pub fn denials(&self, of: Option<&str>) -> Vec<Denial> {
+        self.shared.journal.denials(of)
+    }
+
+    /// The last calls, the newest last.
+    pub fn calls(&self, plugin: Option<&str>) -> Vec<Trace> {
+        self.shared.journal.calls(plugin)
+    }
+
+    /// Calls as they happen. Who reads too slowly misses some.
+    pub fn follow(&self) -> broadcast::Receiver<Trace> {
+        self.shared.journal.follow()
     }
 
     /// What the node's metrics say about plugins.
     pub fn families(&self) -> Vec<Family> {
         let mut collector = Collector::default();
         for (name, slot) in &self.table.load().slots {
-            collector.info(&slot.current.load().info());
+            if let Some(active) = slot.current.load().as_ref() {
+                collector.info(&active.info());
+            }
             collector.plugin(name, &slot.metrics);
+            collector.condition(name, slot.condition());
         }
         collector.cache(&self.loader.compiler.metrics);
         collector.finish()
     }
 }
 
-/// Puts a loaded generation into its place. The last check: does it get along with the others?
-fn place(
-    slots: &mut BTreeMap<String, Arc<Slot>>,
-    name: &str,
-    generation: Generation,
-) -> Result<SwapOutcome, LoadError> {
+/// Does it get along with the other plugins, and with what it takes over?
+fn fits(slots: &BTreeMap<String, Arc<Slot>>, name: &str, generation: &Generation) -> Result<(), LoadCause> {
     let kind = generation.plugin.kind;
-    let refuse = |text: String| {
-        Err(LoadError {
-            plugin: name.to_owned(),
-            source_text: generation.config.source.to_string(),
-            cause: LoadCause::Config(text),
-        })
-    };
     for (other, slot) in slots.iter().filter(|(other, _)| other.as_str() != name) {
         if kind == Kind::Network && slot.kind == Kind::Network {
-            return refuse(format!("{other} is the network plugin already; disable one of them"));
+            return Err(LoadCause::Config(format!(
+                "{other} is the network plugin already; disable one of them"
+            )));
         }
-        let theirs = slot.current.load();
-        if let Some(driver) = generation.drivers.iter().find(|d| theirs.drivers.contains(d)) {
-            return refuse(format!(
+        let theirs = slot.drivers();
+        if let Some(driver) = generation.drivers.iter().find(|d| theirs.contains(d)) {
+            return Err(LoadCause::Config(format!(
                 "{other} serves the volume driver {driver} already; set drivers = [...] in one of the stanzas"
-            ));
+            )));
         }
     }
-    let to = generation.digest.clone();
-    let metrics = Arc::clone(&generation.plugin.metrics);
-    let generation = Arc::new(generation);
-    match slots.get(name) {
-        Some(slot) if slot.kind == kind => {
-            let old = slot.current.swap(generation);
-            let from = old.digest.clone();
-            slot.previous.store(Some(old));
-            Ok(SwapOutcome::Swapped { from, to })
-        }
-        other => {
-            let from = other.map(|s| s.current.load().digest.clone());
-            let slot = Slot {
-                name: name.into(),
-                kind,
-                current: ArcSwap::new(generation),
-                previous: ArcSwapOption::empty(),
-                metrics,
-            };
-            slots.insert(name.to_owned(), Arc::new(slot));
-            Ok(from.map_or(SwapOutcome::Added, |from| SwapOutcome::Swapped { from, to }))
-        }
+    let active = slots
+        .get(name)
+        .filter(|s| s.kind == kind)
+        .and_then(|s| s.current.load_full());
+    active.map_or(Ok(()), |active| readable(&active, generation).map_err(LoadCause::State))
+}
+
+/// What one version gave the host to keep, the next must understand: it takes down what the one before set up.
+fn readable(of: &Generation, by: &Generation) -> Result<(), String> {
+    let (left, reads) = (of.manifest.state_version, by.manifest.state_version);
+    if reads >= left {
+        return Ok(());
+    }
+    Err(format!(
+        "the active version keeps state of version {left}, this one reads only up to {reads}; give a newer one"
+    ))
+}
+
+fn unknown(name: &str) -> LoadError {
+    LoadError {
+        plugin: name.to_owned(),
+        source_text: "configuration".to_owned(),
+        cause: LoadCause::Config("the configuration in force has no such plugin, or it is disabled".to_owned()),
     }
 }
 
-/// How a file looked: if none of it changed, neither did the content.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Look {
-    path: PathBuf,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-async fn look(path: PathBuf) -> Option<Look> {
-    let metadata = tokio::fs::metadata(&path).await.ok()?;
-    let modified = (metadata.mtime(), metadata.mtime_nsec());
-    Some(Look {
-        path,
-        inode: metadata.ino(),
-        size: metadata.len(),
-        modified,
-    })
-}
-
-/// Notices changed plugin files. Polling, because a file may be replaced together with the directories above it, and because a
-/// plugin is changed a few times a year.
-async fn watch(host: Weak<PluginHost>, interval: std::time::Duration) {
-    let mut known: BTreeMap<String, Look> = BTreeMap::new();
-    let mut settling: BTreeMap<String, Look> = BTreeMap::new();
-    let mut first = true;
-    loop {
-        let Some(host) = host.upgrade() else { return };
-        let files: Vec<(String, PathBuf)> = host
-            .table
-            .load()
-            .slots
-            .iter()
-            .filter_map(|(name, slot)| match &slot.current.load().config.source {
-                Source::File(path) => Some((name.clone(), path.clone())),
-                Source::Builtin(_) => None,
-            })
-            .collect();
-        known.retain(|name, _| files.iter().any(|(n, _)| n == name));
-        for (name, path) in files {
-            // A file that is absent is being replaced; what runs goes on running.
-            let Some(now) = look(path).await else { continue };
-            if known.get(&name) == Some(&now) {
-                settling.remove(&name);
-                continue;
-            }
-            // Still being written, perhaps: wait until it looks the same twice. Not at first: it was just loaded.
-            if !first && settling.get(&name) != Some(&now) {
-                settling.insert(name, now);
-                continue;
-            }
-            settling.remove(&name);
-            known.insert(name.clone(), now);
-            let report = host.refresh(&name).await;
-            if !report.plugins.is_empty() {
-                tracing::info!("{report}");
-            }
-        }
-        first = false;
-        drop(host);
-        tokio::time::sleep(interval).await;
+/// The value of the metric's label.
+fn label(outcome: &SwapOutcome) -> &'static str {
+    match outcome {
+        SwapOutcome::Refused(_) => "refused",
+        SwapOutcome::Pending(_) => "pending",
+        SwapOutcome::Shadowing { .. } => "shadowed",
+        SwapOutcome::RolledBack { .. } => "rolled_back",
+        SwapOutcome::Added | SwapOutcome::Removed | SwapOutcome::Swapped { .. } => "switched",
     }
 }

@@ -6,14 +6,14 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use common::{Node, component, guests, metric, plugins, pod};
-use k8s_openapi::api::core::v1::{CSIVolumeSource, EmptyDirVolumeSource, Volume};
+use common::{Node, component, component_exporting, guests, manifest, metric, plugins, pod};
+use k8s_openapi::api::core::v1::{CSIVolumeSource, Container, EmptyDirVolumeSource, Volume};
 use witlet_core::ids::PodUid;
 use witlet_plugin_host::PluginHost;
 use witlet_plugin_host::config::Kind;
 use witlet_ports::Class;
 use witlet_ports::network::{Network, Sandbox};
-use witlet_ports::policy::Policies;
+use witlet_ports::policy::{Policies, Review};
 use witlet_ports::sink::{Family, LogEntry, MetricKind, OutputStream, Sample};
 use witlet_ports::volume::{Found, Volumes};
 
@@ -75,6 +75,32 @@ async fn a_reason_that_is_no_word_is_not_passed_on() {
             .contains("the reason \"not a word\" of its denial is not a CamelCase word"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_policy_may_ask_to_be_asked_about_containers() {
+    let node = Node::new();
+    let hook = ["witlet:policy-hooks/container-create@0.1.0"];
+    let bytes = component_exporting(
+        "policy",
+        &guests::container_policy(),
+        Some(&manifest("policy", "0.1", &[])),
+        &hook,
+    );
+    let host = node.start([("test", node.stanza(Kind::Policy, &bytes, ""))]).await;
+    let container = Container::default();
+    assert_eq!(
+        host.container(&pod(), &container, "good").await.unwrap(),
+        Review::default()
+    );
+    let denied = host.container(&pod(), &container, "bad").await.unwrap().denied.unwrap();
+    assert_eq!(
+        (denied.reason.as_str(), denied.message.as_str()),
+        ("PolicyDenied", "not this image")
+    );
+    assert!((metric(&host, "witlet_plugin_calls_total", &[("func", "review-container")]) - 2.0).abs() < f64::EPSILON);
+    // It did not ask to be asked about anything else.
+    assert_eq!(host.calls(None).len(), 2);
 }
 
 fn empty_dir(name: &str) -> Volume {

@@ -6,6 +6,7 @@ pub mod api;
 pub mod cgroups;
 pub mod error;
 pub mod network;
+pub mod plugin;
 pub mod policy;
 pub mod probe;
 pub mod runtime;

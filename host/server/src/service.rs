@@ -259,6 +259,8 @@ fn no_upgrade() -> Reply {
 fn failure(error: &Error) -> Reply {
     let status = match error.class {
         Class::NotFound => StatusCode::NOT_FOUND,
+        // By a policy: the kubelet has none, the API server would answer so.
+        Class::Denied => StatusCode::FORBIDDEN,
         Class::Exhausted => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
@@ -277,4 +279,21 @@ fn metrics_text(text: String) -> Reply {
 
 fn pod_list(pods: &[impl serde::Serialize]) -> Reply {
     reply::json(&json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_class_of_an_error_is_its_status() {
+        for (class, status) in [
+            (Class::NotFound, 404),
+            (Class::Denied, 403),
+            (Class::Exhausted, 429),
+            (Class::Terminal, 500),
+        ] {
+            assert_eq!(failure(&Error::new(class, "why")).status(), status, "{class:?}");
+        }
+    }
 }

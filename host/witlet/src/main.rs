@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod machine;
+mod plugin;
 mod proxy;
 mod reload;
 mod run;
@@ -38,6 +39,8 @@ enum Command {
         #[arg(long, default_value = "/etc/witlet/witlet.toml")]
         config: PathBuf,
     },
+    /// Look at the running agent's plugins, and change them.
+    Plugin(plugin::Cli),
     /// Compile a component from standard input to standard output. Used by the agent itself.
     #[command(hide = true)]
     Compile,
@@ -46,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => run(&config),
+        Command::Plugin(cli) => plugin::run(&cli),
         Command::Compile => match witlet_plugin_host::compile_stdin_to_stdout() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -15,14 +15,14 @@ use witlet_agent::supervisor::Sources;
 use witlet_kube::{CredentialsConfig, NodeCredentials};
 use witlet_plugin_host::{Deps, PluginHost};
 use witlet_ports::Error;
-use witlet_ports::api::Objects;
+use witlet_ports::api::{Events, Objects};
 use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
 use witlet_server::{Handlers, Service};
 
 use crate::config::{Config, NetworkMode, Sections};
 use crate::proxy::ToAgent;
-use crate::{builtin, files, machine, reload};
+use crate::{builtin, files, machine, plugin, reload};
 
 /// How often plugin files are looked at.
 const PLUGIN_WATCH: Duration = Duration::from_secs(1);
@@ -96,14 +96,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         files: static_pods,
     };
 
+    let events: Arc<dyn Events> = Arc::new(client.events(shutdown.clone()));
     let allocatable = settings.allocatable.clone();
     let plugins = PluginHost::start(
         config.plugins.clone(),
         Deps {
             runtime: runtime.clone(),
             objects: objects.clone(),
+            events: events.clone(),
             builtins: builtin::BUILTIN,
             cache_dir: sections.node.state_dir.join("plugins/cache"),
+            blobs_dir: sections.node.state_dir.join("plugins/blobs"),
             root_dir: sections.node.root_dir.clone(),
             allocatable: Arc::new(move || allocatable.clone()),
             compile_command: std::env::current_exe()
@@ -132,13 +135,14 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         cgroups: Arc::new(cgroups),
         objects,
         pods: Arc::new(client.pods()),
-        events: Arc::new(client.events(shutdown.clone())),
+        events,
         nodes: Arc::new(nodes),
         probes: plugins.clone(),
         volumes: plugins.clone(),
         network: plugins.clone(),
         policies: plugins.clone(),
         sinks: plugins.clone(),
+        plugins: plugins.clone(),
     };
     let plugin_metrics = plugins.clone();
     let agent = Agent::start(
@@ -175,6 +179,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         healthz.as_deref(),
     ) {
         warn!(%error, "cannot write run/endpoints.json");
+    }
+    let socket = plugin::socket(&sections.node.state_dir);
+    match plugin::bind(&socket) {
+        Ok(listener) => {
+            let server = plugin::Server {
+                plugins: plugins.clone(),
+            };
+            tokio::spawn(server.run(listener, shutdown.clone()));
+        }
+        Err(error) => warn!(socket = %socket.display(), %error, "`witlet plugin` cannot reach this agent"),
     }
     if let Some(path) = config.files.first() {
         tokio::spawn(reload::watch(path.clone(), config.clone(), plugins, shutdown.clone()));

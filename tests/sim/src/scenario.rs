@@ -331,6 +331,7 @@ fn ports(world: &World) -> Ports {
         network: node.clone(),
         policies: node,
         sinks: Arc::new(()),
+        plugins: Arc::new(()),
     }
 }
 

@@ -169,6 +169,7 @@ impl Start<'_> {
             }
         })?;
 
+        self.reviewed(&image.reference).await?;
         let config = self
             .config(&image, &made)
             .await
@@ -195,6 +196,22 @@ impl Start<'_> {
             receipts.push(Receipt::Container(Box::new(now)));
         }
         self.post_start(&id, ending, receipts).await
+    }
+
+    /// Asks the policies about this container with this image.
+    async fn reviewed(&self, image: &str) -> Result<(), Failure> {
+        let Self {
+            context, want, spec, ..
+        } = *self;
+        let review = context.ports.policies.container(&want.pod, spec, image).await;
+        let review = review.map_err(|e| self.failed("CreateContainerError", e.message))?;
+        for warning in review.warnings {
+            context.event(&want.pod, true, "PolicyWarning", warning);
+        }
+        match review.denied {
+            Some(denied) => Err(self.failed("CreateContainerError", format!("{}: {}", denied.reason, denied.message))),
+            None => Ok(()),
+        }
     }
 
     async fn config(&self, image: &Ensured, made: &Configured) -> Result<ContainerConfig, String> {

@@ -20,6 +20,7 @@ use witlet_core::desired::{containers, is_mirror, key, uid};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::logs::{self, LogOptions};
 use witlet_core::observed::{Container, ContainerState, SandboxState};
+use witlet_ports::policy::{Access, Verb};
 use witlet_ports::runtime::Streams;
 use witlet_ports::serve::{Check, ContainerRef, MetricsOf, Node};
 use witlet_ports::sink::Family;
@@ -53,6 +54,18 @@ impl NodeService {
         known.unwrap_or_else(|| Arc::new(pod.status.clone().unwrap_or_default()))
     }
 
+    /// Asks the policies whether somebody may get into the pod.
+    async fn let_in(&self, pod: &Arc<Pod>, access: Access) -> Result<()> {
+        let review = self.context.ports.policies.access(pod, &access).await?;
+        for warning in review.warnings {
+            self.context.event(pod, true, "PolicyWarning", warning);
+        }
+        match review.denied {
+            Some(denied) => Err(Error::denied(denied.message)),
+            None => Ok(()),
+        }
+    }
+
     fn pod_of(&self, container: &ContainerRef) -> Result<Arc<Pod>> {
         self.find(&container.pod)
             .ok_or_else(|| Error::not_found("pod does not exist"))
@@ -77,6 +90,17 @@ impl NodeService {
 
 fn not_found(container: &ContainerRef) -> Error {
     Error::terminal(format!("container not found ({:?})", container.container))
+}
+
+fn access(verb: Verb, container: &ContainerRef, command: &[String], streams: Streams) -> Access {
+    Access {
+        verb,
+        container: container.container.clone(),
+        command: command.to_vec(),
+        stdin: streams.stdin,
+        tty: streams.tty,
+        ports: Vec::new(),
+    }
 }
 
 fn spec_of<'a>(pod: &'a Pod, name: &str) -> Option<std::borrow::Cow<'a, ContainerSpec>> {
@@ -144,6 +168,8 @@ impl Node for NodeService {
         let pod = self.pod_of(container)?;
         let found = self.running(&pod, container).await?;
         let found = found.ok_or_else(|| not_found(container))?;
+        let access = access(Verb::Exec, container, command, Streams::default());
+        self.let_in(&pod, access).await?;
         let output = self.context.ports.runtime.exec_sync(&found.id, command, None).await?;
         if output.exit_code != 0 {
             let (said, line) = (String::from_utf8_lossy(&output.stderr), command.join(" "));
@@ -157,6 +183,8 @@ impl Node for NodeService {
         let pod = self.pod_of(container)?;
         let found = self.running(&pod, container).await.map_err(inside)?;
         let found = found.ok_or_else(|| not_found(container))?;
+        self.let_in(&pod, access(Verb::Exec, container, command, streams))
+            .await?;
         self.context.ports.runtime.exec(&found.id, command, streams).await
     }
 
@@ -174,6 +202,7 @@ impl Node for NodeService {
             tty,
             ..streams
         };
+        self.let_in(&pod, access(Verb::Attach, container, &[], streams)).await?;
         self.context.ports.runtime.attach(&found.id, streams).await
     }
 
@@ -187,6 +216,15 @@ impl Node for NodeService {
         let newest = ready.max_by_key(|s| (s.attempt, s.created_at));
         let PodKey { namespace, name } = wanted;
         let newest = newest.ok_or_else(|| Error::terminal(format!("pod not found (\"{name}_{namespace}\")")))?;
+        let access = Access {
+            verb: Verb::PortForward,
+            container: String::new(),
+            command: Vec::new(),
+            stdin: false,
+            tty: false,
+            ports: ports.to_vec(),
+        };
+        self.let_in(&pod, access).await?;
         runtime.port_forward(&newest.id, ports).await
     }
 

@@ -17,6 +17,7 @@ mod log_sink;
 mod metric_sink;
 mod network;
 mod policy;
+mod policy_hooks;
 mod probe;
 mod volume;
 
@@ -125,7 +126,7 @@ pub(crate) fn link(
         Kind::Probe => Linked::Probe(Arc::new(probe::Driver::new(engine, plugin, pre)?)),
         Kind::Volume => Linked::Volume(Arc::new(volume::Driver::new(engine, plugin, pre)?)),
         Kind::Network => Linked::Network(Arc::new(network::Driver::new(engine, plugin, pre)?)),
-        Kind::Policy => Linked::Policy(Arc::new(policy::Driver::new(engine, plugin, pre)?)),
+        Kind::Policy => Linked::Policy(Arc::new(policy::Driver::new(engine, component, plugin, pre)?)),
         Kind::SinkLog => Linked::LogSink(Arc::new(log_sink::Driver::new(engine, plugin, pre)?)),
         Kind::SinkMetric => Linked::MetricSink(Arc::new(metric_sink::Driver::new(engine, plugin, pre)?)),
     };

@@ -1,5 +1,6 @@
 //! A plugin's log lines become events of the agent's log, under the plugin's name and not more than so many.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::error::clean;
@@ -22,6 +23,7 @@ pub(crate) fn bucket() -> Bucket {
 
 pub(crate) fn write(plugin: &Plugin, level: Level, message: String) {
     let Some(held_back) = plugin.log.take(Instant::now()) else {
+        plugin.metrics.log_dropped.fetch_add(1, Ordering::Relaxed);
         return;
     };
     let name = &*plugin.name;

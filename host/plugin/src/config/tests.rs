@@ -87,9 +87,9 @@ fn all_errors_are_reported_each_with_its_plugin() {
     let all = errors.join("\n");
     for part in [
         "plugin.a: fail = \"open\": a pod cannot run without its volume",
-        "plugin.b: source \"oci://ghcr.io/acme/p:1\": pulling plugins from registries is not supported yet",
+        "plugin.b: source \"oci://ghcr.io/acme/p:1\": a tag can be moved",
         "plugin.c: unknown variant `prob`",
-        "plugin.d: source \"relative/path.wasm\": write \"builtin:NAME\" or an absolute path",
+        "plugin.d: source \"relative/path.wasm\": write \"builtin:NAME\", \"oci://HOST/REPOSITORY@sha256:…\" or an absolute path",
         "plugin.e: \"16MB ram\" is not a size",
         "plugin.f: sha256 = \"abc\"",
         "plugin.f: drivers: only volume plugins",

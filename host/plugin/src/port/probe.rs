@@ -7,6 +7,9 @@ use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
 use super::{mixed_up, none};
 use crate::abi::Linked;
 use crate::config::{Fail, Kind};
+use crate::generation::Generation;
+use crate::journal::About;
+use crate::shadow;
 use crate::supervisor::PluginHost;
 
 /// A plugin gets this much longer than the probe's timeout, so that it can say in its own words what timed out.
@@ -24,24 +27,31 @@ impl Probes for PluginHost {
             .cloned();
         let slot = slot.ok_or_else(|| none(Kind::Probe, Some(&check.plugin)))?;
         let wall = check.timeout.saturating_add(GRACE);
-        let (generation, result) = slot
-            .call(|generation| {
+        let about = About::pod(&check.pod);
+        let called = slot
+            .call("check", &about, |generation| {
                 let check = &check;
-                async move {
-                    match &generation.linked {
-                        Linked::Probe(probe) => probe.check(check, wall).await.map(Some),
-                        _ => Ok(None),
-                    }
-                }
+                async move { ask(&generation, check, wall).await }
             })
             .await;
-        match result {
+        shadow::compare(&slot, &called.result, |generation| {
+            let check = check.clone();
+            async move { ask(&generation, &check, wall).await }
+        });
+        match called.result {
             Ok(outcome) => outcome.ok_or_else(|| mixed_up(Kind::Probe)),
-            Err(error) if generation.plugin.fail == Fail::Open => Ok(Outcome {
+            Err(error) if called.fail == Fail::Open => Ok(Outcome {
                 verdict: Verdict::Unknown,
                 message: error.into_port(&slot.name, "check").message,
             }),
             Err(error) => Err(error.into_port(&slot.name, "check")),
         }
+    }
+}
+
+async fn ask(generation: &Generation, check: &Check, wall: Duration) -> crate::abi::Result<Option<Outcome>> {
+    match &generation.linked {
+        Linked::Probe(probe) => probe.check(check, wall).await.map(Some),
+        _ => Ok(None),
     }
 }

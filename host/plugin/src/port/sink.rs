@@ -8,7 +8,9 @@ use super::mixed_up;
 use crate::abi::Linked;
 use crate::config::{Fail, Kind};
 use crate::error::{CallError, Fault, FaultKind};
-use crate::supervisor::{PluginHost, Slot};
+use crate::journal::About;
+use crate::slot::Slot;
+use crate::supervisor::PluginHost;
 
 impl PluginHost {
     /// The log sinks that are active now. After a reload that added one, ask again.
@@ -74,7 +76,10 @@ impl Sink {
                 kind: FaultKind::Unavailable | FaultKind::Timeout,
                 ..
             })
-            | CallError::Overload(_) => true,
+            // It did not see the batch.
+            | CallError::Overload(_)
+            | CallError::Broken(_)
+            | CallError::Absent(_) => true,
             CallError::Guest(_) => false,
             _ => fail != Fail::Open,
         };
@@ -95,16 +100,17 @@ impl LogSink for Sink {
         let Some(slot) = self.slot(Kind::SinkLog) else {
             return Ok(());
         };
-        let (generation, result) = slot
-            .call(|generation| async move {
+        let called = slot
+            .call("push", &About::default(), |generation| async move {
                 match &generation.linked {
                     Linked::LogSink(sink) => sink.push(batch).await.map(Some),
                     _ => Ok(None),
                 }
             })
             .await;
-        result
-            .map_err(|e| self.error(generation.plugin.fail, e))?
+        called
+            .result
+            .map_err(|e| self.error(called.fail, e))?
             .ok_or_else(|| mixed_up(Kind::SinkLog))
     }
 }
@@ -115,16 +121,17 @@ impl MetricSink for Sink {
         let Some(slot) = self.slot(Kind::SinkMetric) else {
             return Ok(());
         };
-        let (generation, result) = slot
-            .call(|generation| async move {
+        let called = slot
+            .call("push", &About::default(), |generation| async move {
                 match &generation.linked {
                     Linked::MetricSink(sink) => sink.push(time, families).await.map(Some),
                     _ => Ok(None),
                 }
             })
             .await;
-        result
-            .map_err(|e| self.error(generation.plugin.fail, e))?
+        called
+            .result
+            .map_err(|e| self.error(called.fail, e))?
             .ok_or_else(|| mixed_up(Kind::SinkMetric))
     }
 }

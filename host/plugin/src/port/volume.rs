@@ -18,7 +18,9 @@ use crate::capability::volume_dir::VolumeDir;
 use crate::config::Kind;
 use crate::error::CallError;
 use crate::generation::Generation;
-use crate::supervisor::{PluginHost, Slot, Table};
+use crate::journal::About;
+use crate::slot::Slot;
+use crate::supervisor::{PluginHost, Table};
 
 /// Before the name of a driver that a volume names itself (`csi.driver`, `flexVolume.driver`), in the name of its directory.
 /// The directories of real CSI drivers look different inside, so theirs is not used.
@@ -57,8 +59,8 @@ impl Volumes for PluginHost {
         );
         let dir = dir.map_err(Error::terminal)?;
         let json = serde_json::to_string(volume).map_err(|e| Error::terminal(e.to_string()))?;
-        let (generation, result) = slot
-            .call(|generation| {
+        let called = slot
+            .call("publish", &About::pod(pod), |generation| {
                 let (json, dir) = (json.clone(), dir.clone());
                 async move {
                     match &generation.linked {
@@ -68,13 +70,15 @@ impl Volumes for PluginHost {
                 }
             })
             .await;
-        let placed = result
+        let placed = called
+            .result
             .map_err(|e| e.into_port(&slot.name, "publish"))?
             .ok_or_else(|| mixed_up(Kind::Volume))?;
         let host_path = match placed.host_path {
             None => dir.path().to_owned(),
             Some(path) => {
                 let nonsense = |text| CallError::Nonsense(text).into_port(&slot.name, "publish");
+                let generation = called.generation.ok_or_else(|| mixed_up(Kind::Volume))?;
                 self.host_path(&generation, &dir, path).await.map_err(nonsense)?
             }
         };
@@ -90,8 +94,8 @@ impl Volumes for PluginHost {
         let slot = self.table.load().drivers.get(name).cloned().ok_or_else(unmatched)?;
         let dir = VolumeDir::new(&self.deps().root_dir, &found.uid, &found.driver, &found.name, None);
         let dir = dir.map_err(Error::terminal)?;
-        let (_, result) = slot
-            .call(|generation| {
+        let called = slot
+            .call("unpublish", &About::other(found.uid.as_str()), |generation| {
                 let dir = dir.clone();
                 async move {
                     match &generation.linked {
@@ -101,7 +105,8 @@ impl Volumes for PluginHost {
                 }
             })
             .await;
-        result
+        called
+            .result
             .map_err(|e| e.into_port(&slot.name, "unpublish"))?
             .ok_or_else(|| mixed_up(Kind::Volume))
     }

@@ -292,3 +292,73 @@ pub fn network(cni_result: &str, program: &str) -> String {
         (i32.const 1024)))"#
     )
 }
+
+/// A probe that does nothing but call the host: `L` writes log lines for ever, `R` asks for randomness for ever.
+pub fn flooding_probe() -> String {
+    format!(
+        r#"(module
+    (import "witlet:base/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+    (import "witlet:base/random@0.1.0" "bytes" (func $random (param i32 i32)))
+    (import "witlet:base/objects@0.1.0" "[resource-drop]pod" (func $drop-pod (param i32)))
+    (import "witlet:base/objects@0.1.0" "[resource-drop]container" (func $drop-container (param i32)))
+    {PRELUDE}
+    (data (i32.const 16) "noise")
+    (func (export "witlet:probe/probe@0.1.0#check") (param i32 i32) (param $params i32) (param i32 i32) (result i32)
+        (if (i32.eq (i32.load8_u (local.get $params)) (i32.const 76)) (then
+            (loop $again (call $log (i32.const 2) (i32.const 16) (i32.const 5)) (br $again))))
+        (loop $again
+            ;; In the same place again and again: the guest's memory is not what runs out.
+            (global.set $heap (i32.const 8192))
+            (call $random (i32.const 65536) (i32.const 128))
+            (br $again))
+        (unreachable)))"#
+    )
+}
+
+/// A probe that connects to the pod again and again and lets go of nothing.
+pub fn hoarding_probe(port: u16) -> String {
+    format!(
+        r#"(module
+    (import "witlet:probe/pod-net@0.1.0" "tcp-connect" (func $connect (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "witlet:base/objects@0.1.0" "[resource-drop]pod" (func $drop-pod (param i32)))
+    (import "witlet:base/objects@0.1.0" "[resource-drop]container" (func $drop-container (param i32)))
+    {PRELUDE}
+    (func (export "witlet:probe/probe@0.1.0#check") (param $pod i32) (param i32 i32 i32) (param $ms i32) (result i32)
+        (loop $again
+            (call $connect (local.get $pod) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const {port}) (local.get $ms) (i32.const 128))
+            (br_if $again (i32.eqz (i32.load8_u (i32.const 128)))))
+        (call $error (i32.load8_u (i32.const 132)) (i32.load (i32.const 136)) (i32.load (i32.const 140)))))"#
+    )
+}
+
+/// A probe that never gets as far as being called: its start function loops for ever.
+pub fn never_starting_probe() -> String {
+    let moody = moody_probe("x");
+    let moody = moody.strip_suffix(')').unwrap();
+    format!("{moody} (func $stuck (loop $again (br $again))) (start $stuck))")
+}
+
+/// A policy that allows every pod, and no container whose image begins with `b`.
+pub fn container_policy() -> String {
+    let import =
+        r#"(module (import "witlet:base/objects@0.1.0" "[resource-drop]container" (func $drop-container (param i32)))"#;
+    let policy = policy("").replacen("(module", import, 1);
+    let policy = policy.strip_suffix(')').unwrap();
+    format!(
+        r#"{policy}
+    (data (i32.const 2048) "not this image")
+    (func (export "witlet:policy-hooks/container-create@0.1.0#review-container")
+        (param $pod i32) (param $container i32) (param $image i32) (param i32) (result i32)
+        (call $drop-pod (local.get $pod))
+        (call $drop-container (local.get $container))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        ;; denied, if the image begins so
+        (i32.store8 (i32.const 1028) (i32.eq (i32.load8_u (local.get $image)) (i32.const 98)))
+        (i32.store (i32.const 1032) (i32.const 2048))
+        (i32.store (i32.const 1036) (i32.const 14))
+        ;; no warnings
+        (i32.store (i32.const 1040) (i32.const 0))
+        (i32.store (i32.const 1044) (i32.const 0))
+        (i32.const 1024)))"#
+    )
+}

@@ -12,11 +12,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
 use tokio::sync::Notify;
 use witlet_core::ids::PodUid;
 use witlet_core::observed;
+use witlet_core::plan::Note;
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
 use witlet_plugin_host::config::{Kind, PluginConfig, Source};
 use witlet_plugin_host::grants::Grants;
 use witlet_plugin_host::{Deps, PluginHost, PluginsConfig};
-use witlet_ports::api::{Objects, Token, TokenRequest};
+use witlet_ports::api::{Events, Objects, Token, TokenRequest};
 use witlet_ports::probe::Check;
 use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
 use witlet_ports::{Class, Error, Result};
@@ -48,17 +49,23 @@ pub fn component(kind: &str, module: &str, capabilities: &[&str]) -> Vec<u8> {
 
 /// The same with another manifest, or with the export `self-check`.
 pub fn component_with(kind: &str, module: &str, manifest: Option<&str>, self_check: bool) -> Vec<u8> {
+    let check: &[&str] = if self_check {
+        &["witlet:lifecycle/self-check@0.1.0"]
+    } else {
+        &[]
+    };
+    component_exporting(kind, module, manifest, check)
+}
+
+/// The same with these optional exports.
+pub fn component_exporting(kind: &str, module: &str, manifest: Option<&str>, exports: &[&str]) -> Vec<u8> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut resolve = wit_parser::Resolve::new();
-    for package in ["base", "lifecycle", kind] {
+    for package in ["base", "lifecycle", "policy-hooks", kind] {
         resolve.push_path(wit.join(package).join("0.1")).unwrap();
     }
-    let check = if self_check {
-        "export witlet:lifecycle/self-check@0.1.0;"
-    } else {
-        ""
-    };
-    let text = format!("package test:test; world test {{ include {}; {check} }}", world(kind));
+    let exports: String = exports.iter().map(|e| format!("export {e};")).collect();
+    let text = format!("package test:test; world test {{ include {}; {exports} }}", world(kind));
     let package = resolve.push_str("test.wit", &text).unwrap();
     let world = resolve.select_world(&[package], Some("test")).unwrap();
     let mut module = wat::parse_str(module).unwrap();
@@ -100,6 +107,7 @@ fn leb128(mut n: usize) -> Vec<u8> {
 pub struct Node {
     pub dir: tempfile::TempDir,
     pub runtime: Arc<FakeRuntime>,
+    pub events: Arc<FakeEvents>,
 }
 
 impl Node {
@@ -107,6 +115,7 @@ impl Node {
         Self {
             dir: tempfile::tempdir().unwrap(),
             runtime: Arc::default(),
+            events: Arc::default(),
         }
     }
 
@@ -128,7 +137,9 @@ impl Node {
             runtime: Arc::clone(&self.runtime) as Arc<dyn Runtime>,
             objects: Arc::new(FakeObjects),
             builtins: &[],
+            events: Arc::clone(&self.events) as Arc<dyn Events>,
             cache_dir: self.path("cache"),
+            blobs_dir: self.path("blobs"),
             root_dir: self.path("kubelet"),
             allocatable: Arc::new(BTreeMap::new),
             compile_command: None,
@@ -322,6 +333,28 @@ impl Runtime for FakeRuntime {
     }
     async fn hints(&self) -> Result<BoxStream<'static, Hint>> {
         unimplemented()
+    }
+}
+
+/// Keeps what was told of the node.
+#[derive(Default)]
+pub struct FakeEvents(std::sync::Mutex<Vec<(String, String)>>);
+
+impl FakeEvents {
+    /// The messages with this reason.
+    pub fn of(&self, reason: &str) -> Vec<String> {
+        let all = self.0.lock().unwrap();
+        all.iter()
+            .filter(|(r, _)| r == reason)
+            .map(|(_, m)| m.clone())
+            .collect()
+    }
+}
+
+impl Events for FakeEvents {
+    fn pod(&self, _: &Pod, _: Note) {}
+    fn node(&self, _: bool, reason: &str, message: &str) {
+        self.0.lock().unwrap().push((reason.to_owned(), message.to_owned()));
     }
 }
 

@@ -19,7 +19,8 @@ const SELF_CHECK: &str = "witlet:lifecycle/self-check";
 /// The plugin's check of itself, if it has one.
 pub(crate) struct SelfCheck(Option<(Arc<Caller<Untyped>>, String)>);
 
-struct Untyped(InstancePre<State>);
+/// Calls exports by their names.
+pub(super) struct Untyped(pub(super) InstancePre<State>);
 
 impl Bindings for Untyped {
     type Instance = Instance;

@@ -7,12 +7,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1;
 use wasmtime::Store;
-use wasmtime::component::{InstancePre, Resource};
+use wasmtime::component::{Component, InstancePre, Resource};
 use witlet_core::desired::Rejection;
-use witlet_ports::policy::Review;
+use witlet_ports::policy::{Access, Review};
 
 use self::bindings::exports::witlet::policy::admission as guest;
 use self::bindings::{PolicyPlugin, PolicyPluginPre};
+use super::policy_hooks::Hooks;
 use crate::abi;
 use crate::capability::handles;
 use crate::engine::PluginEngine;
@@ -21,7 +22,7 @@ use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State};
 
 /// An event shows 1 KiB of a message.
-const MAX_MESSAGE: usize = 4 << 10;
+pub(super) const MAX_MESSAGE: usize = 4 << 10;
 const MAX_WARNINGS: usize = 32;
 /// `status.reason` and an event's reason.
 const MAX_REASON: usize = 128;
@@ -52,15 +53,23 @@ impl Bindings for PolicyPluginPre<State> {
     }
 }
 
-pub(super) struct Driver(Caller<PolicyPluginPre<State>>);
+pub(super) struct Driver {
+    caller: Caller<PolicyPluginPre<State>>,
+    hooks: Hooks,
+}
 
 impl Driver {
     pub(super) fn new(
         engine: Arc<PluginEngine>,
+        component: &Component,
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Caller::new(engine, plugin, PolicyPluginPre::new(pre)?)))
+        let hooks = Hooks::find(&engine, component, &plugin, &pre);
+        Ok(Self {
+            caller: Caller::new(engine, plugin, PolicyPluginPre::new(pre)?),
+            hooks,
+        })
     }
 }
 
@@ -69,7 +78,7 @@ impl abi::Policy for Driver {
     async fn admit(&self, pod: &Arc<v1::Pod>) -> abi::Result<Review> {
         let pod = Arc::clone(pod);
         let review = self
-            .0
+            .caller
             .call("admit-pod", std::time::Duration::MAX, move |store, instance| {
                 async move {
                     let handle = store.data_mut().table.push(handles::Pod(pod))?;
@@ -86,6 +95,32 @@ impl abi::Policy for Driver {
             .await?;
         checked(review)
     }
+
+    fn has_container_hook(&self) -> bool {
+        self.hooks.container_create.is_some()
+    }
+
+    fn has_access_hook(&self) -> bool {
+        self.hooks.access.is_some()
+    }
+
+    async fn container(
+        &self,
+        pod: &Arc<v1::Pod>,
+        container: &Arc<v1::Container>,
+        image: &str,
+    ) -> abi::Result<Option<Review>> {
+        self.hooks.container(pod, container, image).await
+    }
+
+    async fn access(&self, pod: &Arc<v1::Pod>, access: &Access) -> abi::Result<Option<Review>> {
+        self.hooks.access(pod, access).await
+    }
+}
+
+pub(super) fn warnings(all: Vec<String>) -> Vec<String> {
+    let all = all.into_iter().take(MAX_WARNINGS);
+    all.map(|w| clean(w, MAX_MESSAGE)).collect()
 }
 
 fn checked(review: guest::Review) -> abi::Result<Review> {
@@ -104,12 +139,7 @@ fn checked(review: guest::Review) -> abi::Result<Review> {
             })
         }
     };
-    let warnings = review
-        .warnings
-        .into_iter()
-        .take(MAX_WARNINGS)
-        .map(|w| clean(w, MAX_MESSAGE))
-        .collect();
+    let warnings = warnings(review.warnings);
     Ok(Review { denied, warnings })
 }
 

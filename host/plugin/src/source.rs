@@ -1,0 +1,111 @@
+//! Where components come from: built in, files of the node, registries.
+
+mod blobs;
+pub(crate) mod oci;
+mod registry;
+mod signature;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use self::blobs::Blobs;
+use crate::capability::exec::hex;
+use crate::capability::pod_net::words;
+use crate::config::{PluginConfig, Source};
+use crate::error::LoadCause;
+use crate::manifest::{MAX_COMPONENT, ManifestError};
+
+/// A component, and who signed it if that was asked for.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) signer: Option<String>,
+}
+
+pub(crate) struct Sources {
+    builtins: &'static [(&'static str, &'static [u8])],
+    blobs: Blobs,
+}
+
+impl Sources {
+    pub(crate) fn new(builtins: &'static [(&'static str, &'static [u8])], blobs_dir: PathBuf) -> Self {
+        Self {
+            builtins,
+            blobs: Blobs::new(blobs_dir),
+        }
+    }
+
+    /// The component, with everything checked that does not need to look into it.
+    pub(crate) async fn fetch(&self, config: &PluginConfig) -> Result<Fetched, LoadCause> {
+        let key = match &config.verify {
+            Some(verify) => Some(signature::Key::read(&verify.key).await?),
+            None => None,
+        };
+        match &config.source {
+            Source::Builtin(name) => Ok(Fetched {
+                bytes: self.builtin(name)?,
+                signer: None,
+            }),
+            Source::File(path) => {
+                let bytes = read_file(path).await?;
+                let signer = match key {
+                    Some(key) => {
+                        let mut beside = path.clone().into_os_string();
+                        beside.push(".sig");
+                        let signature = tokio::fs::read(&beside).await.map_err(|e| {
+                            let beside = Path::new(&beside).display();
+                            LoadCause::Signature(format!("its signature {beside} cannot be read: {}", words(&e)))
+                        })?;
+                        key.verify(&hex(&Sha256::digest(&bytes)), &signature)?;
+                        Some(key.name)
+                    }
+                    None => None,
+                };
+                Ok(Fetched { bytes, signer })
+            }
+            Source::Oci(reference) => oci::pull(reference, &config.pull, key, &self.blobs).await,
+        }
+    }
+
+    fn builtin(&self, name: &str) -> Result<Arc<[u8]>, LoadCause> {
+        if let Some((_, bytes)) = self.builtins.iter().find(|(n, _)| *n == name) {
+            return Ok(Arc::from(*bytes));
+        }
+        let names: Vec<_> = self.builtins.iter().map(|(n, _)| *n).collect();
+        let there = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        Err(LoadCause::Read(format!(
+            "there is no such built-in plugin; there is {there}"
+        )))
+    }
+
+    /// SHA-256 of what a file holds now, in hexadecimal; none if it is no file or cannot be read. The others never change.
+    pub(crate) async fn digest(&self, source: &Source) -> Option<String> {
+        let Source::File(path) = source else { return None };
+        read_file(path).await.ok().map(|bytes| hex(&Sha256::digest(&bytes)))
+    }
+
+    /// Removes what was pulled and is not needed any more. `used` are digests of manifests.
+    pub(crate) async fn collect(&self, used: BTreeSet<String>) {
+        self.blobs.collect(used).await;
+    }
+}
+
+async fn read_file(path: &Path) -> Result<Arc<[u8]>, LoadCause> {
+    let cannot = |e: std::io::Error| LoadCause::Read(format!("cannot read it: {}", words(&e)));
+    let metadata = tokio::fs::metadata(path).await.map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(LoadCause::Read("it is not a regular file".to_owned()));
+    }
+    let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if size > MAX_COMPONENT {
+        return Err(ManifestError::TooLarge { size }.into());
+    }
+    tokio::fs::read(path).await.map(Arc::from).map_err(cannot)
+}

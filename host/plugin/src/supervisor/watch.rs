@@ -1,0 +1,113 @@
+//! The tasks of the supervisor.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{PluginHost, SwapReport};
+use crate::config::Source;
+use crate::slot::Wake;
+
+/// How a file looked: if none of it changed, neither did the content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Look {
+    path: PathBuf,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+async fn look(path: PathBuf) -> Option<Look> {
+    let metadata = tokio::fs::metadata(&path).await.ok()?;
+    let modified = (metadata.mtime(), metadata.mtime_nsec());
+    Some(Look {
+        path,
+        inode: metadata.ino(),
+        size: metadata.len(),
+        modified,
+    })
+}
+
+fn tell(report: &SwapReport) {
+    if !report.plugins.is_empty() {
+        tracing::info!("{report}");
+    }
+}
+
+/// Notices changed plugin files. Polling, because a file may be replaced together with the directories above it, and because a
+/// plugin is changed a few times a year.
+pub(super) async fn files(host: Weak<PluginHost>, interval: Duration) {
+    let mut known: BTreeMap<String, Look> = BTreeMap::new();
+    let mut settling: BTreeMap<String, Look> = BTreeMap::new();
+    let mut first = true;
+    loop {
+        let Some(host) = host.upgrade() else { return };
+        let files: Vec<(String, PathBuf)> = host
+            .table
+            .load()
+            .slots
+            .iter()
+            .filter_map(|(name, slot)| match &slot.stanza.load().source {
+                Source::File(path) => Some((name.clone(), path.clone())),
+                Source::Builtin(_) | Source::Oci(_) => None,
+            })
+            .collect();
+        known.retain(|name, _| files.iter().any(|(n, _)| n == name));
+        for (name, path) in files {
+            // A file that is absent is being replaced; what runs goes on running.
+            let Some(now) = look(path).await else { continue };
+            if known.get(&name) == Some(&now) {
+                settling.remove(&name);
+                continue;
+            }
+            // Still being written, perhaps: wait until it looks the same twice. Not at first: it was just loaded.
+            if !first && settling.get(&name) != Some(&now) {
+                settling.insert(name, now);
+                continue;
+            }
+            settling.remove(&name);
+            known.insert(name.clone(), now);
+            tell(&host.refresh(&name).await);
+        }
+        first = false;
+        drop(host);
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Does what calls found out to be necessary, and fetches again what could not be had.
+pub(super) async fn tend(host: Weak<PluginHost>, mut woken: UnboundedReceiver<Wake>, interval: Duration) {
+    loop {
+        // Cancel-safe: a receiver keeps what was not taken.
+        let wake = tokio::select! {
+            wake = woken.recv() => wake,
+            () = tokio::time::sleep(interval.max(Duration::from_millis(100))) => None,
+        };
+        let Some(host) = host.upgrade() else { return };
+        match wake {
+            Some(Wake::RollBack {
+                plugin,
+                generation,
+                why,
+            }) => tell(&host.take_back(&plugin, Some(generation), &why).await),
+            Some(Wake::Shadowed { plugin, generation }) => tell(&host.end_shadow(&plugin, generation).await),
+            None => {}
+        }
+        let now = Instant::now();
+        let due: Vec<String> = host
+            .table
+            .load()
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.health().pending.as_ref().is_some_and(|p| p.next <= now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            tell(&host.refresh(&name).await);
+        }
+    }
+}
