@@ -1,6 +1,6 @@
-//! Builds the default plugins: Rust → core module → component.
+//! Builds the default plugins and the examples: Rust → core module → component.
 //!
-//! `target/plugins/<name>.wasm` for every crate under `plugins/`. Cargo compiles all of them in one go, with a profile made
+//! `target/plugins/<name>.wasm` for every crate under `plugins/`, `target/examples/<name>.wasm` for those under `examples/`. Cargo compiles all of them in one go, with a profile made
 //! for size and in a target directory of its own, so that host builds do not wait for it. A component is encoded again only
 //! if its module is newer.
 
@@ -16,31 +16,40 @@ mod check;
 const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LINKER: &str = "wasm-ld-19";
-/// What crates under `plugins/` are called, before the plugin's name.
-const PREFIX: &str = "witlet-plugin-";
 
-/// Builds every default plugin; the directory with the components.
+/// Where plugins are, and what their crates are called before the plugin's name.
+const FAMILIES: [(&str, &str); 2] = [("plugins", "witlet-plugin-"), ("examples", "witlet-example-")];
+
+/// Builds every plugin; the directory with the default ones.
 pub(crate) fn build_plugins(root: &Path) -> Result<PathBuf> {
-    let names = plugin_names(root)?;
     let target_dir = root.join("target/wasm");
-    compile(root, &target_dir, &names)?;
+    let mut packages = Vec::new();
+    for (family, prefix) in FAMILIES {
+        let names = plugin_names(root, family)?;
+        packages.extend(names.into_iter().map(|name| (family, format!("{prefix}{name}"), name)));
+    }
+    compile(
+        root,
+        &target_dir,
+        packages.iter().map(|(_, package, _)| package.as_str()),
+    )?;
 
     let modules = target_dir.join(TARGET).join("plugin");
-    let out = root.join("target/plugins");
-    fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-    for name in &names {
-        let module = modules.join(format!("{PREFIX}{name}.wasm").replace('-', "_"));
+    for (family, package, name) in &packages {
+        let out = root.join("target").join(family);
+        fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
+        let module = modules.join(format!("{package}.wasm").replace('-', "_"));
         let component = out.join(format!("{name}.wasm"));
         if !is_up_to_date(&component, &module)? {
             encode(name, &module, &component).with_context(|| format!("plugin {name}"))?;
         }
     }
-    Ok(out)
+    Ok(root.join("target/plugins"))
 }
 
-/// The directories under `plugins/`.
-fn plugin_names(root: &Path) -> Result<Vec<String>> {
-    let dir = root.join("plugins");
+/// The directories under `plugins/` or `examples/`.
+fn plugin_names(root: &Path, family: &str) -> Result<Vec<String>> {
+    let dir = root.join(family);
     let mut names = Vec::new();
     for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
         let entry = entry?;
@@ -85,7 +94,7 @@ fn toolchain(root: &Path) -> Result<Toolchain> {
 }
 
 /// All plugins in one run of Cargo, so that they share every dependency.
-fn compile(root: &Path, target_dir: &Path, names: &[String]) -> Result<()> {
+fn compile<'a>(root: &Path, target_dir: &Path, packages: impl Iterator<Item = &'a str>) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -104,8 +113,8 @@ fn compile(root: &Path, target_dir: &Path, names: &[String]) -> Result<()> {
     ] {
         command.arg("--config").arg(setting);
     }
-    for name in names {
-        command.arg("--package").arg(format!("{PREFIX}{name}"));
+    for package in packages {
+        command.arg("--package").arg(package);
     }
     // Flags for the host's code are not for this target.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");

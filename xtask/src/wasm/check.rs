@@ -35,9 +35,10 @@ pub(super) fn component(name: &str, encoded: &[u8]) -> Result<()> {
     ensure!(text("track")? == TRACK, "the manifest's track is {:?}", text("track")?);
     let kind = text("kind")?;
 
-    let expected = BTreeSet::from([format!("witlet:{kind}/{}@{VERSION}", entry(kind)?)]);
+    let expected = format!("witlet:{kind}/{}@{VERSION}", entry(kind)?);
+    let is_known = |export: &&String| **export == expected || optional(kind).iter().any(|o| export.starts_with(o));
     ensure!(
-        seen.exports == expected,
+        seen.exports.contains(&expected) && seen.exports.iter().all(|export| is_known(&export)),
         "exports {:?} instead of {expected:?}",
         seen.exports
     );
@@ -80,6 +81,14 @@ fn entry(kind: &str) -> Result<&'static str> {
         "sink-log" | "sink-metric" => "sink",
         other => bail!("no such kind: {other}"),
     })
+}
+
+/// The packages of what a plugin may export besides.
+fn optional(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "policy" => &["witlet:lifecycle/", "witlet:policy-hooks/"],
+        _ => &["witlet:lifecycle/"],
+    }
 }
 
 /// The capability behind an imported interface; none for what everybody gets.
