@@ -121,5 +121,8 @@ scenarios! {
         a_plugin_is_swapped_on_the_running_node,
         a_stanza_changes_a_default_plugin,
         the_metrics_tell_of_each_plugin,
+        the_command_line_shows_and_changes_plugins,
+        probes_go_on_while_their_plugin_is_swapped,
+        nobody_gets_into_production,
     }
 }

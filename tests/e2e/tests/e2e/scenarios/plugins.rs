@@ -1,13 +1,19 @@
 //! Plugins that misbehave, change or are wrong, on a running node.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::guest::{Behaviour, policy};
-use crate::spec::web;
+use crate::guest::{Behaviour, policy, probe};
+use crate::spec::{STAY, pod, shell, web};
 use crate::world::{Ctx, LATE, SOON, See, eventually, fetch, same};
 
 /// A file of the node's configuration that goes when this does.
@@ -215,5 +221,208 @@ pub(super) async fn the_metrics_tell_of_each_plugin(ctx: Ctx) -> Result<()> {
             .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
         ensure!(calls.sum::<f64>() >= 1.0, "no calls of {plugin} are counted");
     }
+    Ok(())
+}
+
+/// `witlet plugin …` on this node: did it succeed, and what it printed.
+fn plugin(ctx: &Ctx, args: &[&str]) -> Result<(bool, String)> {
+    let socket = ctx.world.lab.dir().join("state/run/admin.sock");
+    let mut command = Command::new(&ctx.world.witlet);
+    let output = command.args(["plugin", "--socket"]).arg(socket).args(args).output()?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn described(ctx: &Ctx, name: &str) -> Result<Value> {
+    let (done, text) = plugin(ctx, &["describe", name, "-o", "json"])?;
+    ensure!(done, "describe {name}: {text}");
+    serde_json::from_str(&text).with_context(|| text)
+}
+
+pub(super) async fn the_command_line_shows_and_changes_plugins(ctx: Ctx) -> Result<()> {
+    let socket = ctx.world.lab.dir().join("state/run/admin.sock");
+    same(
+        "the socket's mode",
+        fs::metadata(&socket)?.permissions().mode() & 0o777,
+        0o600,
+    )?;
+    let (done, text) = plugin(&ctx, &["list"])?;
+    ensure!(done && text.starts_with("NAME"), "{text}");
+    for name in ["network-cni", "probe-standard", "volume-standard"] {
+        ensure!(text.contains(name), "{name} is not listed:\n{text}");
+    }
+    let (done, text) = plugin(&ctx, &["describe", "nobody"])?;
+    ensure!(!done && text.contains("there is no plugin"), "{text}");
+
+    // A denial can be asked for afterwards.
+    let gate = Gate::new(&ctx, &policy(Behaviour::Deny, "0.1")?, "")?;
+    fate_becomes(&ctx, "NotToday").await?;
+    let (_, text) = plugin(&ctx, &["why-denied", "gate"])?;
+    ensure!(
+        text.contains("NotToday: the gate is shut") && text.contains(&ctx.ns),
+        "{text}"
+    );
+    let (_, text) = plugin(&ctx, &["trace", "gate"])?;
+    ensure!(text.contains("admit-pod"), "{text}");
+
+    // Forward and back, by hand.
+    let digest = |value: &Value| value["digest"].as_str().unwrap_or_default().to_owned();
+    let shut = digest(&described(&ctx, "gate")?);
+    gate.replace(&policy(Behaviour::Allow, "0.1")?)?;
+    let (done, text) = plugin(&ctx, &["swap", "gate"])?;
+    ensure!(done, "{text}");
+    same("a new pod meets", fate(&ctx, &web("open")).await?.as_str(), "Ready")?;
+    let (done, text) = plugin(&ctx, &["rollback", "gate"])?;
+    ensure!(done && text.contains("back from"), "{text}");
+    same("digest", digest(&described(&ctx, "gate")?), shut)?;
+    same("a new pod meets", fate(&ctx, &web("shut")).await?.as_str(), "NotToday")?;
+
+    // What is wrong shows on the node, and goes again.
+    gate.replace(b"no component at all")?;
+    node_condition(&ctx, "False").await?;
+    let (done, text) = plugin(&ctx, &["swap", "gate"])?;
+    ensure!(!done && text.contains("not a WebAssembly component"), "{text}");
+    drop(gate);
+    fate_becomes(&ctx, "Ready").await?;
+    node_condition(&ctx, "True").await
+}
+
+async fn node_condition(ctx: &Ctx, status: &str) -> Result<()> {
+    let nodes: Api<Node> = Api::all(ctx.world.client().await?);
+    eventually(&format!("PluginsReady = {status}"), LATE, || async {
+        let list = nodes.list(&ListParams::default()).await?;
+        let conditions = list.items.into_iter().filter_map(|n| n.status?.conditions).flatten();
+        let mut own = conditions.filter(|c| c.type_ == "PluginsReady");
+        Ok(own.any(|c| c.status == status).then_some(()))
+    })
+    .await
+}
+
+fn ready_since(pod: &Pod) -> Option<Time> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    conditions
+        .iter()
+        .find(|c| c.type_ == "Ready")?
+        .last_transition_time
+        .clone()
+}
+
+pub(super) async fn probes_go_on_while_their_plugin_is_swapped(ctx: Ctx) -> Result<()> {
+    const PODS: usize = 20;
+    const SWAPS: usize = 50;
+    let dir = ctx.world.lab.dir();
+    let (component, stanza) = (dir.join("pulse.wasm"), Stanza(dir.join("plugins.d/pulse.toml")));
+    write(&component, &probe(Some("zero"))?)?;
+    let text = format!(
+        "[plugin.pulse]\nkind = \"probe\"\nsource = \"file:{}\"\n",
+        component.display()
+    );
+    write(&stanza.0, text.as_bytes())?;
+    let custom = json!({ "plugin": "pulse", "periodMs": 200 }).to_string();
+    // Were the spec's own handlers asked, no pod would ever be ready.
+    let never = json!({ "exec": { "command": ["false"] }, "failureThreshold": 3 });
+    for i in 0..PODS {
+        let container = shell(
+            "main",
+            STAY,
+            &json!({ "readinessProbe": never, "livenessProbe": never }),
+        );
+        let mut pod = pod(&format!("p{i}"), &json!({ "containers": [container] }));
+        pod["metadata"]["annotations"] = json!({
+            "probe.witlet.dev/main.readiness": custom,
+            "probe.witlet.dev/main.liveness": custom,
+        });
+        ctx.create(&pod).await?;
+    }
+    for i in 0..PODS {
+        ctx.wait(&format!("p{i}"), "Ready", LATE, |pod| {
+            pod.condition("Ready").then_some(())
+        })
+        .await?;
+    }
+    let since = ready_since(&ctx.wait_ready("p0").await?);
+    for n in 0..SWAPS {
+        write(&component, &probe(Some(["one", "two"][n % 2]))?)?;
+        let (done, text) = plugin(&ctx, &["swap", "pulse"])?;
+        ensure!(done, "swap {n}: {text}");
+    }
+    let calls = |outcome: &str| -> Result<f64> {
+        let (_, text) = ctx.world.agent(|agent| agent.get("/metrics"))?;
+        let (plugin, outcome) = ("plugin=\"pulse\"".to_owned(), format!("outcome=\"{outcome}\""));
+        let fits =
+            |l: &&str| l.starts_with("witlet_plugin_calls_total{") && l.contains(&plugin) && l.contains(&outcome);
+        Ok(text
+            .lines()
+            .filter(fits)
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    };
+    ensure!(calls("ok")? >= PODS as f64, "no probes were made");
+    for outcome in [
+        "trap",
+        "guest_error",
+        "cpu_timeout",
+        "wall_timeout",
+        "overload",
+        "refused",
+    ] {
+        same(outcome, calls(outcome)? as u64, 0)?;
+    }
+
+    // One that breaks goes back by itself, before any pod suffers.
+    let good = described(&ctx, "pulse")?["digest"].clone();
+    write(&component, &probe(None)?)?;
+    eventually("the good one is back", LATE, || async {
+        let now = described(&ctx, "pulse")?;
+        let is_back = now["digest"] == good
+            && now["rejected"]["why"]
+                .as_str()
+                .is_some_and(|w| w.contains("calls failed"));
+        Ok(is_back.then_some(()))
+    })
+    .await?;
+    for i in 0..PODS {
+        let pod = ctx.wait_ready(&format!("p{i}")).await?;
+        same("restarts", pod.restarts(), 0)?;
+    }
+    same("ready since", ready_since(&ctx.wait_ready("p0").await?), since)?;
+    drop(stanza);
+    Ok(())
+}
+
+pub(super) async fn nobody_gets_into_production(ctx: Ctx) -> Result<()> {
+    let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/examples/policy-no-exec.wasm");
+    ensure!(
+        component.exists(),
+        "{} is not built; run `cargo xtask plugins`",
+        component.display()
+    );
+    let mut production = web("production");
+    production["metadata"]["labels"] = json!({ "environment": "production" });
+    for pod in [&production, &web("other")] {
+        ctx.create(pod).await?;
+    }
+    for name in ["production", "other"] {
+        ctx.wait_ready(name).await?;
+    }
+    let exec = async |name: &str| super::kubectl::kubectl(&ctx, &["exec", name, "--", "true"], None).await;
+    exec("production").await?;
+    let stanza = Stanza(ctx.world.lab.dir().join("plugins.d/no-exec.toml"));
+    let text = format!(
+        "[plugin.no-exec]\nkind = \"policy\"\nsource = \"file:{}\"\n",
+        component.display()
+    );
+    write(&stanza.0, text.as_bytes())?;
+    let refused = eventually("a refusal", LATE, || async {
+        Ok(exec("production").await.err().map(|e| format!("{e:#}")))
+    })
+    .await?;
+    ensure!(
+        refused.contains("exec is not allowed in pods with environment=production"),
+        "{refused}"
+    );
+    exec("other").await?;
+    drop(stanza);
+    eventually("an open door", LATE, || async { Ok(exec("production").await.ok()) }).await?;
     Ok(())
 }
