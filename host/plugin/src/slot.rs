@@ -150,6 +150,7 @@ impl Slot {
         let (now, number) = (self.now(), generation.plugin.generation);
         let stanza = generation.config.clone();
         let (breaker, probation) = (stanza.breaker(), stanza.probation());
+        let digest = generation.digest.clone();
         self.stanza.store(Arc::new(stanza));
         self.shadow.store(None);
         let old = self.current.swap(Some(generation));
@@ -158,7 +159,9 @@ impl Slot {
         }
         let mut health = self.health();
         health.breaker = Breaker::new(breaker);
-        health.probation = old.is_some().then(|| (number, Probation::new(probation, now)));
+        // Another stanza for the same component is the operator's word, and stays.
+        let is_other = old.as_ref().is_some_and(|old| old.digest != digest);
+        health.probation = is_other.then(|| (number, Probation::new(probation, now)));
         health.pending = None;
         health.rejected = None;
         old

@@ -90,6 +90,19 @@ async fn a_version_that_breaks_is_taken_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_changed_stanza_is_not_taken_back() {
+    let node = Node::new();
+    let host = node.start([("test", node.stanza(Kind::Probe, &bad(), ""))]).await;
+    let open = node.stanza(Kind::Probe, &bad(), "fail = \"open\"");
+    host.reload(plugins([("test", open)])).await;
+    for pod in ["a", "b", "a", "b"] {
+        host.check(check_of(pod, "P")).await.unwrap();
+    }
+    assert_eq!(host.list()[0].generation, 2);
+    assert_eq!(node.events.of("PluginRolledBack"), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn going_back_and_forth_by_hand() {
     let node = Node::new();
     let host = node.start([("test", node.stanza(Kind::Probe, &good("one"), ""))]).await;
