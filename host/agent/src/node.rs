@@ -6,29 +6,33 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
     MachineFacts, NodeConfig, NodeState, RuntimeCondition, RuntimeHandler, RuntimeHealth as State, build_node,
-    build_status, transitions,
+    build_status, is_ready, report_after, status_changed, transitions,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::runtime::{Handler, Runtime, Status};
 
-use crate::context::{Context, jittered};
+use self::addresses::Resolved;
+pub use self::addresses::{ReadAddresses, resolve};
+use crate::context::Context;
 use crate::pleg;
+
+mod addresses;
 
 /// No list of the runtime's pods for this long: the node is not ready (the kubelet contract, pod section 0).
 const PLEG_STALE: Duration = Duration::from_secs(180);
 /// Status calls at start, until the node is ready.
 const FAST: Duration = Duration::from_millis(100);
 const FAST_FOR: Duration = Duration::from_secs(120);
-/// The status is written at least this often (the kubelet contract, node C3).
-const REPORT: Duration = Duration::from_secs(300);
 const REGISTER_FIRST: Duration = Duration::from_millis(100);
 const REGISTER_LONGEST: Duration = Duration::from_secs(7);
+const LEASE_FIRST: Duration = Duration::from_millis(200);
+const LEASE_LONGEST: Duration = Duration::from_secs(7);
 
 /// The runtime's condition, as the last answers showed it.
 #[derive(Default)]
@@ -141,6 +145,41 @@ impl RuntimeWatch {
 pub struct NodeOptions {
     pub facts: MachineFacts,
     pub config: NodeConfig,
+    /// Create the node object. Without this somebody else does.
+    pub register: bool,
+    /// The status is written at least this often (the kubelet contract, node C3).
+    pub report: Duration,
+    /// None: the addresses stay those of the facts.
+    pub addresses: Option<ReadAddresses>,
+}
+
+impl NodeOptions {
+    pub fn new(facts: MachineFacts, config: NodeConfig) -> Self {
+        Self {
+            facts,
+            config,
+            register: true,
+            report: Duration::from_secs(300),
+            addresses: None,
+        }
+    }
+
+    /// The facts with the addresses of this moment.
+    fn facts_now(&self) -> MachineFacts {
+        let mut facts = self.facts.clone();
+        if let Some(read) = &self.addresses {
+            (facts.addresses, facts.default_address) = read();
+        }
+        facts
+    }
+}
+
+/// The last status that was written.
+struct Written {
+    ready: bool,
+    at: tokio::time::Instant,
+    /// When it is written again though nothing changed.
+    again_after: Duration,
 }
 
 pub struct NodeLoop {
@@ -148,6 +187,7 @@ pub struct NodeLoop {
     options: NodeOptions,
     runtime: Arc<RuntimeHealth>,
     pleg: Arc<pleg::Health>,
+    resolved: Resolved,
 }
 
 impl NodeLoop {
@@ -162,6 +202,7 @@ impl NodeLoop {
             options,
             runtime,
             pleg,
+            resolved: Resolved::default(),
         }
     }
 
@@ -170,7 +211,9 @@ impl NodeLoop {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = async {
-                self.register().await;
+                if self.options.register {
+                    self.register().await;
+                }
                 self.context.ports.events.node(false, "Starting", "Starting kubelet.");
                 futures::join!(self.report(), self.renew());
             } => {}
@@ -183,7 +226,7 @@ impl NodeLoop {
             let state = self.state().await;
             let previous = self.context.ports.nodes.current();
             let node = build_node(
-                &self.options.facts,
+                &self.options.facts_now(),
                 &self.options.config,
                 &state,
                 previous.as_deref(),
@@ -201,18 +244,21 @@ impl NodeLoop {
         }
     }
 
+    /// An object that was deleted is not made anew until the agent starts again; one that somebody else makes is taken on.
     async fn report(&self) {
         let started = tokio::time::Instant::now();
-        let mut written: Option<(NodeStatus, tokio::time::Instant)> = None;
+        let mut written: Option<Written> = None;
+        let mut pod_cidr = String::new();
         loop {
             if let Some(node) = self.context.ports.nodes.current() {
                 self.report_once(&node, &mut written).await;
+                self.pass_on_pod_cidr(&node, &mut pod_cidr).await;
             }
-            let ready = written.as_ref().is_some_and(|(status, _)| is_ready(status));
+            let ready = written.as_ref().is_some_and(|written| written.ready);
             let pause = if !ready && started.elapsed() < FAST_FOR {
                 FAST
             } else {
-                jittered(self.context.intervals.node_status.mul_f64(2.0 / 3.0))
+                barely_jittered(self.context.intervals.node_status)
             };
             // Cancel-safe: a notification that is not taken is kept.
             tokio::select! {
@@ -222,21 +268,21 @@ impl NodeLoop {
         }
     }
 
-    async fn report_once(&self, node: &Node, written: &mut Option<(NodeStatus, tokio::time::Instant)>) {
+    async fn report_once(&self, node: &Node, written: &mut Option<Written>) {
         let state = self.state().await;
         let previous = node.status.as_ref();
         let status = build_status(
-            &self.options.facts,
+            &self.options.facts_now(),
             &self.options.config,
             &state,
             previous,
             crate::clock::now(),
         );
+        let changed = previous.is_none_or(|previous| status_changed(previous, &status));
         let due = written
             .as_ref()
-            .is_none_or(|(last, at)| at.elapsed() >= REPORT || without_heartbeat(last) != without_heartbeat(&status));
-        let stale = previous.is_none_or(|p| without_heartbeat(p) != without_heartbeat(&status));
-        if !due && !stale {
+            .is_none_or(|last| last.at.elapsed() >= last.again_after);
+        if !changed && !due {
             return;
         }
         match self.context.ports.nodes.patch_status(&status).await {
@@ -247,18 +293,44 @@ impl NodeLoop {
                         .events
                         .node(false, transition.reason, &transition.message);
                 }
-                *written = Some((status, tokio::time::Instant::now()));
+                *written = Some(Written {
+                    ready: is_ready(&status),
+                    at: tokio::time::Instant::now(),
+                    again_after: report_after(self.options.report, changed, rand::random()),
+                });
             }
             Err(error) => debug!(%error, "cannot write the node's status, trying again"),
         }
     }
 
-    async fn renew(&self) {
-        loop {
-            if let Err(error) = self.context.ports.nodes.renew_lease().await {
-                debug!(%error, "cannot renew the lease");
+    /// The runtime may give addresses to pods from the range that the cluster set aside for this node.
+    async fn pass_on_pod_cidr(&self, node: &Node, known: &mut String) {
+        let Some(now) = pod_cidr(node).filter(|now| now != known) else {
+            return;
+        };
+        match self.context.ports.runtime.update_pod_cidr(&now).await {
+            Ok(()) => {
+                info!(pod_cidr = now, "the runtime knows the addresses of pods");
+                *known = now;
             }
-            tokio::time::sleep(self.context.intervals.lease).await;
+            Err(error) => warn!(%error, pod_cidr = now, "cannot tell the runtime the addresses of pods, trying again"),
+        }
+    }
+
+    async fn renew(&self) {
+        let mut pause = LEASE_FIRST;
+        loop {
+            match self.context.ports.nodes.renew_lease().await {
+                Ok(()) => {
+                    pause = LEASE_FIRST;
+                    tokio::time::sleep(barely_jittered(self.context.intervals.lease)).await;
+                }
+                Err(error) => {
+                    debug!(%error, "cannot renew the lease, trying again");
+                    tokio::time::sleep(pause.min(self.context.intervals.lease)).await;
+                    pause = (pause * 2).min(LEASE_LONGEST);
+                }
+            }
         }
     }
 
@@ -291,24 +363,24 @@ impl NodeLoop {
             errors: self.runtime.errors(pleg.as_deref()),
             images,
             plugins: Some(self.context.ports.plugins.problems()),
+            resolved: self.resolved.get(&self.options.config).await,
             ..NodeState::default()
         }
     }
 }
 
-fn is_ready(status: &NodeStatus) -> bool {
-    status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
+/// So that nodes that started together do not write together; by 4% at most, as the kubelet.
+fn barely_jittered(interval: Duration) -> Duration {
+    interval.mul_f64(rand::random_range(1.0..=1.04))
 }
 
-/// What must be equal for a status to need no write.
-fn without_heartbeat(status: &NodeStatus) -> NodeStatus {
-    let mut status = status.clone();
-    for condition in status.conditions.iter_mut().flatten() {
-        condition.last_heartbeat_time = None;
-    }
-    status
+/// All ranges of the node, as the runtime reads them.
+fn pod_cidr(node: &Node) -> Option<String> {
+    let spec = node.spec.as_ref()?;
+    let ranges = spec.pod_cidrs.clone().filter(|ranges| !ranges.is_empty());
+    let text = ranges.or_else(|| Some(vec![spec.pod_cidr.clone()?]))?.join(",");
+    (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Of the lease; a renewal is worth nothing later.
     pub heartbeat_timeout: Duration,
+    /// How long the node counts as alive after a renewal of its lease.
+    pub lease_seconds: i32,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
             event_burst: 100,
             request_timeout: Duration::from_secs(30),
             heartbeat_timeout: Duration::from_secs(10),
+            lease_seconds: 40,
         }
     }
 }

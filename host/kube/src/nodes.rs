@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use witlet_core::node::ANNOTATION_CONTROLLER_ATTACH;
+use witlet_core::node::{ANNOTATION_CONTROLLER_ATTACH, ANNOTATION_PROVIDED_NODE_IP};
 use witlet_ports::api::Nodes;
 use witlet_ports::{Class, Error, Result};
 
@@ -26,7 +26,6 @@ use crate::patch::{How, Merged, diff};
 use crate::watching::watch;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-const LEASE_SECONDS: i32 = 40;
 const LEASE_TRIES: u32 = 5;
 
 /// Lists of a node's status that merge. Addresses may repeat a type, so that they are sent as a whole.
@@ -48,8 +47,15 @@ const FOREIGN: [&str; 2] = ["volumesAttached", "config"];
 
 /// Labels that only the node knows, and that are put back when somebody takes them.
 const OWN_LABELS: [&str; 2] = ["kubernetes.io/os", "kubernetes.io/arch"];
-const DEFAULT_LABELS: [&str; 5] = [
+/// Labels that are brought up to date at registration, where the node has a word for them.
+const DEFAULT_LABELS: [&str; 11] = [
     "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
     "kubernetes.io/os",
     "kubernetes.io/arch",
     "beta.kubernetes.io/os",
@@ -63,8 +69,8 @@ struct Inner {
     client: Client,
     current: watch::Sender<Option<Arc<Node>>>,
     synced: watch::Receiver<bool>,
-    /// Of the node as it was registered.
-    labels: Mutex<BTreeMap<String, String>>,
+    /// Labels and annotations as the node was registered.
+    wanted: Mutex<ObjectMeta>,
     lease: Mutex<Option<Lease>>,
     failures: AtomicU32,
 }
@@ -76,7 +82,7 @@ impl NodeApi {
             client: client.clone(),
             current: watch::Sender::new(None),
             synced,
-            labels: Mutex::default(),
+            wanted: Mutex::default(),
             lease: Mutex::default(),
             failures: AtomicU32::new(0),
         });
@@ -195,7 +201,7 @@ impl NodeApi {
             Some(mut lease) => {
                 let spec = lease.spec.get_or_insert_default();
                 spec.holder_identity = Some(name.to_owned());
-                spec.lease_duration_seconds = Some(LEASE_SECONDS);
+                spec.lease_duration_seconds = Some(self.0.client.config().lease_seconds);
                 spec.renew_time = Some(MicroTime(Timestamp::now()));
                 if lease.metadata.owner_references.as_ref().is_none_or(Vec::is_empty) {
                     lease.metadata.owner_references = self.owner().map(|owner| vec![owner]);
@@ -222,7 +228,7 @@ impl NodeApi {
                     },
                     spec: Some(LeaseSpec {
                         holder_identity: Some(name.to_owned()),
-                        lease_duration_seconds: Some(LEASE_SECONDS),
+                        lease_duration_seconds: Some(self.0.client.config().lease_seconds),
                         renew_time: Some(MicroTime(Timestamp::now())),
                         ..LeaseSpec::default()
                     }),
@@ -289,11 +295,7 @@ impl Nodes for NodeApi {
     }
 
     async fn register(&self, node: &Node) -> Result<()> {
-        self.0
-            .labels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(node.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()));
+        *self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner) = node.metadata.clone();
         let (api, name, params) = (self.api(), self.name(), PostParams::default());
         let error = match self
             .0
@@ -344,12 +346,12 @@ impl Nodes for NodeApi {
                 patch.insert("status".into(), Value::Object(changes));
             }
         }
-        let labels = {
-            let wanted = self.0.labels.lock().unwrap_or_else(PoisonError::into_inner);
-            missing_labels(&live, &wanted, &OWN_LABELS)
+        let metadata = {
+            let wanted = self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            stolen(&live, &wanted)
         };
-        if !labels.is_empty() {
-            patch.insert("metadata".into(), json!({"labels": labels}));
+        if !metadata.is_empty() {
+            patch.insert("metadata".into(), Value::Object(metadata));
         }
         if patch.is_empty() {
             return Ok(());
@@ -368,7 +370,7 @@ impl Nodes for NodeApi {
                     self.0.failures.store(0, Ordering::Relaxed);
                     return Ok(());
                 }
-                // Somebody else wrote it: once more with what it is now.
+                // Somebody else wrote it, or it is gone: once more with what it is now.
                 Err(error) if matches!(error.class, Class::Conflict | Class::NotFound) => last = Some(error),
                 Err(error) => {
                     last = Some(error);
@@ -396,6 +398,25 @@ fn missing_labels(live: &Node, wanted: &BTreeMap<String, String>, names: &[&str]
         .filter(|n| differs(n))
         .filter_map(|n| Some((n.to_owned(), wanted.get(n)?.clone())))
         .collect()
+}
+
+/// What the node says of itself beside its status, and the object does not: somebody took it, or it is from before.
+fn stolen(live: &Node, wanted: &ObjectMeta) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    let labels = missing_labels(live, wanted.labels.as_ref().unwrap_or(&BTreeMap::new()), &OWN_LABELS);
+    if !labels.is_empty() {
+        metadata.insert("labels".into(), json!(labels));
+    }
+    let ip = |annotations: &Option<BTreeMap<String, String>>| {
+        annotations
+            .as_ref()
+            .and_then(|a| a.get(ANNOTATION_PROVIDED_NODE_IP))
+            .cloned()
+    };
+    if let Some(ip) = ip(&wanted.annotations).filter(|wanted| ip(&live.metadata.annotations).as_ref() != Some(wanted)) {
+        metadata.insert("annotations".into(), json!({ANNOTATION_PROVIDED_NODE_IP: ip}));
+    }
+    metadata
 }
 
 /// What C1 rule 36 changes of an existing node's metadata.

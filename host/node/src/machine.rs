@@ -192,6 +192,11 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 
 // === Addresses ===
 
+/// All addresses of the machine, and the one that the default route leaves by. Cheap: they may change at any time.
+pub fn addresses(places: &Places) -> (Vec<IpAddr>, Option<IpAddr>) {
+    (local_addresses(places), default_address())
+}
+
 /// On all interfaces of this network namespace.
 fn local_addresses(places: &Places) -> Vec<IpAddr> {
     let v4 = fib_trie(&read(&places.proc.join("net/fib_trie")));

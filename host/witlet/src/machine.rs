@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use witlet_agent::node::NodeOptions;
+use witlet_agent::node::{NodeOptions, resolve};
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
-use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses};
+use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses, parse_taints};
 use witlet_core::resources::Quantity;
 use witlet_core::userns::{Allocations, Pool};
 use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits, Version};
@@ -58,7 +58,7 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// What the machine is, and what pods are told of it.
-pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
+pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings)> {
     let node = &sections.node;
     let facts = machine::facts(&machine::Places::default(), &node.root_dir)
         .map_err(|e| Error::terminal(format!("cannot read what this machine is: {e}")))?;
@@ -74,12 +74,22 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
     let config = NodeConfig {
         name: hostname.clone(),
         hostname,
-        node_ips: node.address.into_iter().collect(),
+        node_ips: node.address.clone(),
+        external_cloud_provider: node.external_cloud_provider,
         labels: node.labels.clone(),
+        taints: parse_taints(node.taints.iter().map(String::as_str)).map_err(Error::terminal)?,
+        provider_id: node.provider_id.clone(),
         max_pods: node.max_pods,
+        pods_per_core: node.pods_per_core,
         ..NodeConfig::default()
     };
-    let addresses = node_addresses(&config, &facts, &[]).map_err(|e| Error::terminal(format!("node.address: {e}")))?;
+    let resolved = resolve(&config.name).await.unwrap_or_default();
+    let addresses = match node_addresses(&config, &facts, &resolved) {
+        Ok(addresses) => addresses,
+        // The cloud controller will say.
+        Err(_) if config.external_cloud_provider && config.node_ips.is_empty() => Vec::new(),
+        Err(e) => return Err(Error::terminal(format!("node.address: {e}"))),
+    };
     let node_ips = addresses
         .iter()
         .filter(|a| a.type_ == "InternalIP")
@@ -116,7 +126,13 @@ pub(crate) fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSettings
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         ..NodeSettings::default()
     };
-    Ok((NodeOptions { facts, config }, settings))
+    let options = NodeOptions {
+        register: node.register,
+        report: node.report_interval.0,
+        addresses: Some(Box::new(|| machine::addresses(&machine::Places::default()))),
+        ..NodeOptions::new(facts, config)
+    };
+    Ok((options, settings))
 }
 
 /// The ids for pods with user namespaces of their own.

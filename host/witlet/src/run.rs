@@ -1,7 +1,7 @@
 //! From a checked configuration to a running agent.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             .map_err(|e| Failure::Start(Box::new(e)))?;
     }
     machine::prepare(sections)?;
-    let (node_options, settings) = machine::describe(sections)?;
+    let (node_options, settings) = machine::describe(sections).await?;
     let users = machine::users(sections)?;
     let node_name = settings.node_name.clone();
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     }
     let client = witlet_kube::Client::connect(witlet_kube::Config {
         identity: credentials.as_ref().and_then(|c| c.identity.clone()),
-        ..witlet_kube::Config::new(&api.kubeconfig, &node_name)
+        ..client_config(sections, &api.kubeconfig, &node_name)
     })
     .await
     .map_err(|e| Failure::Start(Box::new(e)))?;
@@ -150,11 +150,15 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             node: settings,
             node_options,
             admission: witlet_core::admission::Settings {
-                apparmor: std::path::Path::new("/sys/kernel/security/apparmor").exists(),
+                apparmor: Path::new("/sys/kernel/security/apparmor").exists(),
                 ..Default::default()
             },
             container_logs_dir: sections.node.container_logs_dir(),
-            intervals: Intervals::default(),
+            intervals: Intervals {
+                node_status: sections.node.status_interval.0,
+                lease: sections.node.lease.0 / 4,
+                ..Intervals::default()
+            },
             parallel_pulls: sections.images.parallel_pulls,
             users,
             cni,
@@ -217,6 +221,20 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     }
     info!("stopped; pods go on running");
     result.map_err(Failure::Running)
+}
+
+fn client_config(sections: &Sections, kubeconfig: &Path, node_name: &str) -> witlet_kube::Config {
+    let node = &sections.node;
+    let mut config = witlet_kube::Config::new(kubeconfig, node_name);
+    config.lease_seconds = i32::try_from(node.lease.0.as_secs()).unwrap_or(i32::MAX);
+    config.heartbeat_timeout = node.status_interval.0.min(node.lease.0);
+    if let Some(api) = &sections.api {
+        config.qps = api.qps;
+        config.burst = api.burst;
+        config.event_qps = api.event_qps;
+        config.event_burst = api.event_burst;
+    }
+    config
 }
 
 /// The node's certificate towards a cluster, where it is the agent that gets it.

@@ -346,8 +346,8 @@ fn config(state: &State) -> Config {
             memory_bytes: 64 << 30,
             ..NodeSettings::default()
         },
-        node_options: NodeOptions {
-            facts: MachineFacts {
+        node_options: NodeOptions::new(
+            MachineFacts {
                 cpus: 64,
                 memory_bytes: 64 << 30,
                 root_fs_bytes: 1 << 40,
@@ -357,13 +357,13 @@ fn config(state: &State) -> Config {
                 default_address: address.first().copied(),
                 ..MachineFacts::default()
             },
-            config: NodeConfig {
+            NodeConfig {
                 name: NODE.into(),
                 hostname: NODE.into(),
                 node_ips: address,
                 ..NodeConfig::default()
             },
-        },
+        ),
         admission: witlet_core::admission::Settings::default(),
         container_logs_dir: state.dir.join("containers"),
         intervals: Intervals::default(),

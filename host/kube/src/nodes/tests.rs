@@ -135,6 +135,35 @@ async fn stolen_labels_are_put_back_with_the_status() {
     );
 }
 
+#[tokio::test]
+async fn the_address_for_the_cloud_controller_is_kept_on_an_existing_node() {
+    let mock = mock(true, |request| match request.method.as_str() {
+        "POST" => failure(409, "AlreadyExists", "nodes \"n\" already exists"),
+        _ => (200, node("2")),
+    });
+    let nodes = started(&mock).await;
+    let mut wanted = wanted();
+    let annotations = wanted.metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION_PROVIDED_NODE_IP.into(), "10.0.0.1".into());
+    nodes.register(&wanted).await.unwrap();
+    nodes.patch_status(&NodeStatus::default()).await.unwrap();
+    let last = writes(&mock).pop().unwrap();
+    assert_eq!(
+        last.body["metadata"]["annotations"],
+        json!({ANNOTATION_PROVIDED_NODE_IP: "10.0.0.1"})
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_somebody_deleted_gets_no_status_and_is_not_made_anew() {
+    let mock = mock(false, |_| failure(404, "NotFound", "nodes \"n\" not found"));
+    let nodes = started(&mock).await;
+    assert!(nodes.current().is_none());
+    let error = nodes.patch_status(&NodeStatus::default()).await.unwrap_err();
+    assert_eq!(error.class, Class::NotFound);
+    assert!(writes(&mock).is_empty());
+}
+
 fn lease(version: &str) -> Value {
     json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n", "resourceVersion": version},
         "spec": {"holderIdentity": "n"}})

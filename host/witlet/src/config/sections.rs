@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_plugin_host::units::Span;
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -32,7 +33,20 @@ pub(crate) struct Sections {
 pub(crate) struct Node {
     pub(crate) name: Option<String>,
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) address: Option<IpAddr>,
+    /// For a new node object: `key=value:effect`.
+    pub(crate) taints: Vec<String>,
+    /// One, or one of each family.
+    #[serde(deserialize_with = "one_or_more")]
+    pub(crate) address: Vec<IpAddr>,
+    pub(crate) register: bool,
+    pub(crate) provider_id: Option<String>,
+    /// A cloud controller gives the node its addresses, and lifts the taint that keeps pods away until then.
+    pub(crate) external_cloud_provider: bool,
+    /// 0: no such limit.
+    pub(crate) pods_per_core: u32,
+    pub(crate) status_interval: Span,
+    pub(crate) report_interval: Span,
+    pub(crate) lease: Span,
     pub(crate) root_dir: PathBuf,
     pub(crate) pod_logs_dir: PathBuf,
     pub(crate) container_logs_dir: Option<PathBuf>,
@@ -47,7 +61,15 @@ impl Default for Node {
         Self {
             name: None,
             labels: BTreeMap::new(),
-            address: None,
+            taints: Vec::new(),
+            address: Vec::new(),
+            register: true,
+            provider_id: None,
+            external_cloud_provider: false,
+            pods_per_core: 0,
+            status_interval: Span(Duration::from_secs(10)),
+            report_interval: Span(Duration::from_secs(300)),
+            lease: Span(Duration::from_secs(40)),
             root_dir: "/var/lib/kubelet".into(),
             pod_logs_dir: "/var/log/pods".into(),
             container_logs_dir: None,
@@ -59,7 +81,47 @@ impl Default for Node {
     }
 }
 
+/// A value, or a list of them.
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "an address, or a list of two")]
+    enum Either<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::One(value) => vec![value],
+        Either::More(values) => values,
+    })
+}
+
 impl Node {
+    /// What is wrong beyond the single key.
+    fn problems(&self, in_cluster: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut add = |key: &str, problem: Option<String>| problems.extend(problem.map(|p| format!("node.{key}: {p}")));
+        let labels = in_cluster
+            .then(|| label_problem(self.labels.keys().map(String::as_str)))
+            .flatten();
+        add("labels", labels);
+        add("taints", parse_taints(self.taints.iter().map(String::as_str)).err());
+        add("address", node_ips_problem(&self.address).map(str::to_owned));
+        let zero = [
+            ("status_interval", self.status_interval.0),
+            ("report_interval", self.report_interval.0),
+        ];
+        for (key, span) in zero {
+            add(key, span.is_zero().then(|| "must be longer than 0".into()));
+        }
+        let lease = self.lease.0;
+        add(
+            "lease",
+            (lease.as_secs() == 0 || lease.subsec_nanos() > 0)
+                .then(|| "must be whole seconds, and at least one".into()),
+        );
+        problems
+    }
+
     /// Beside the pods' logs, where log collectors expect it.
     pub(crate) fn container_logs_dir(&self) -> PathBuf {
         let beside = || self.pod_logs_dir.parent().map(|p| p.join("containers"));
@@ -111,6 +173,23 @@ pub(crate) struct Api {
     pub(crate) rotate_certificates: bool,
     #[serde(default = "cert_dir")]
     pub(crate) cert_dir: PathBuf,
+    /// Requests a second, and how many may come at once; events are counted apart.
+    #[serde(default = "fifty")]
+    pub(crate) qps: u32,
+    #[serde(default = "hundred")]
+    pub(crate) burst: u32,
+    #[serde(default = "fifty")]
+    pub(crate) event_qps: u32,
+    #[serde(default = "hundred")]
+    pub(crate) event_burst: u32,
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+fn hundred() -> u32 {
+    100
 }
 
 fn cert_dir() -> PathBuf {
@@ -346,6 +425,7 @@ impl Sections {
                 problems.push(format!("{key} = {path:?}: must be an absolute path"));
             }
         }
+        problems.extend(self.node.problems(self.api.is_some()));
         if self.images.parallel_pulls == 0 {
             problems.push("images.parallel_pulls = 0: at least one image must be pulled at a time".into());
         }
