@@ -15,6 +15,7 @@ pub mod hosts;
 pub mod ids;
 pub mod image;
 pub mod keyring;
+pub mod kubelet;
 pub mod logs;
 pub mod manifest;
 mod names;

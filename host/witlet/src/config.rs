@@ -1,11 +1,13 @@
 //! The agent's configuration: `witlet.toml`, then `conf.d/*.toml` and `plugins.d/*.toml` beside it in name order.
 
 mod problems;
+pub(crate) mod schema;
 mod sections;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -22,22 +24,59 @@ const DEFAULT_PLUGINS: &str = include_str!("../default-plugins.toml");
 pub(crate) struct Config {
     pub(crate) sections: Sections,
     pub(crate) plugins: PluginsConfig,
-    /// The files that were read, in order.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) source: Source,
+}
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// `witlet.toml`, with conf.d and plugins.d beside it.
+    File(PathBuf),
+    /// What was translated from a kubelet's command line and files, with conf.d and plugins.d in a directory.
+    Kubelet { toml: String, dir: PathBuf },
+}
+
+impl Source {
+    /// Every file there is at the moment: the main file and its drop-ins, in order.
+    pub(crate) fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let (mut files, dir) = match self {
+            Self::File(path) => (vec![path.clone()], path.parent().unwrap_or(Path::new("."))),
+            Self::Kubelet { dir, .. } => (Vec::new(), dir.as_path()),
+        };
+        for part in ["conf.d", "plugins.d"] {
+            let dir = dir.join(part);
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(io::Error::new(e.kind(), format!("cannot read {}: {e}", dir.display()))),
+            };
+            let mut found: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+            found.retain(|p| p.extension().is_some_and(|e| e == "toml"));
+            found.sort();
+            files.extend(found);
+        }
+        Ok(files)
+    }
+
+    /// For problems of the whole.
+    fn name(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Kubelet { .. } => Path::new("the kubelet's flags and files"),
+        }
+    }
 }
 
 impl Config {
-    /// Reads and checks everything; reports every problem at once.
+    #[cfg(test)]
     pub(crate) fn load(path: &Path) -> Result<Self, Problems> {
+        Self::read(&Source::File(path.to_owned()))
+    }
+
+    /// Reads and checks everything; reports every problem at once.
+    pub(crate) fn read(source: &Source) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let files = files(path, &mut problems);
-        let mut merged = Table::new();
-        for file in &files {
-            match fs::read_to_string(file) {
-                Ok(text) => merge(&mut merged, problems.check::<Sections>(file, &text)),
-                Err(e) => problems.add(file, None, format!("cannot read it: {e}")),
-            }
-        }
+        let merged = merged(source, &mut problems);
         let stanzas = merged
             .get("plugin")
             .and_then(toml::Value::as_table)
@@ -46,40 +85,39 @@ impl Config {
         let sections: Sections = match merged.try_into() {
             Ok(sections) => sections,
             Err(e) => {
-                problems.add(path, None, e.to_string());
+                problems.add(source.name(), None, e.to_string());
                 Sections::default()
             }
         };
         for text in sections.problems() {
-            problems.add(path, None, text);
+            problems.add(source.name(), None, text);
         }
-        let plugins = plugins(&sections, stanzas, path, &mut problems);
+        let plugins = plugins(&sections, stanzas, source.name(), &mut problems);
         problems.into_result(Self {
             sections,
             plugins,
-            files,
+            source: source.clone(),
         })
     }
 }
 
-/// The main file and its drop-ins.
-fn files(path: &Path, problems: &mut Problems) -> Vec<PathBuf> {
-    let mut files = vec![path.to_owned()];
-    for dir in ["conf.d", "plugins.d"] {
-        let dir = path.parent().unwrap_or(Path::new(".")).join(dir);
-        let mut found: Vec<PathBuf> = match fs::read_dir(&dir) {
-            Ok(entries) => entries.flatten().map(|e| e.path()).collect(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => {
-                problems.add(&dir, None, format!("cannot read it: {e}"));
-                continue;
-            }
-        };
-        found.retain(|p| p.extension().is_some_and(|e| e == "toml"));
-        found.sort();
-        files.extend(found);
+/// What all files say together.
+pub(crate) fn merged(source: &Source, problems: &mut Problems) -> Table {
+    let mut merged = Table::new();
+    if let Source::Kubelet { toml, .. } = source {
+        merged = problems.check::<Sections>(source.name(), toml);
     }
-    files
+    let files = source.files().unwrap_or_else(|e| {
+        problems.add(source.name(), None, e.to_string());
+        Vec::new()
+    });
+    for file in files {
+        match fs::read_to_string(&file) {
+            Ok(text) => merge(&mut merged, problems.check::<Sections>(&file, &text)),
+            Err(e) => problems.add(&file, None, format!("cannot read it: {e}")),
+        }
+    }
+    merged
 }
 
 /// Tables are merged, everything else is replaced.

@@ -1,17 +1,22 @@
 //! witlet, the node agent: command line, configuration, and which adapter stands behind which port.
 
+mod commands;
 mod config;
 mod files;
+mod kubelet;
 mod machine;
 mod plugin;
 mod proxy;
 mod reload;
 mod run;
+mod service;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Source};
 
 /// Bad configuration or a machine that is not as it says (`EX_USAGE`).
 const EXIT_CONFIG: u8 = 64;
@@ -36,20 +41,35 @@ enum Command {
     /// Run the agent.
     Run {
         /// The configuration; conf.d/*.toml and plugins.d/*.toml beside it are merged.
-        #[arg(long, default_value = "/etc/witlet/witlet.toml")]
+        #[arg(long, default_value = commands::CONFIG)]
         config: PathBuf,
     },
     /// Look at the running agent's plugins, and change them.
     Plugin(plugin::Cli),
+    /// Look at configurations.
+    #[command(subcommand)]
+    Config(commands::ConfigCommand),
     /// Compile a component from standard input to standard output. Used by the agent itself.
     #[command(hide = true)]
     Compile,
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let (program, rest) = arguments
+        .split_first()
+        .map_or((None, &[][..]), |(p, rest)| (Some(p.as_str()), rest));
+    // The agent calls itself under whatever name it has.
+    let inner = matches!(rest, [only] if only == "compile");
+    if kubelet::is_called(program) && !inner {
+        return kubelet::main(rest, run);
+    }
     match Cli::parse().command {
-        Command::Run { config } => run(&config),
+        Command::Run { config } => run(&Source::File(config)),
         Command::Plugin(cli) => plugin::run(&cli),
+        Command::Config(command) => command.run(),
         Command::Compile => match witlet_plugin_host::compile_stdin_to_stdout() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -60,8 +80,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path) -> ExitCode {
-    let config = match config::Config::load(path) {
+fn run(source: &Source) -> ExitCode {
+    let config = match Config::read(source) {
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");

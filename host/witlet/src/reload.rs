@@ -1,7 +1,7 @@
 //! Noticing a changed configuration. Plugin stanzas take effect at once; all else needs a restart, and that is said.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,24 +9,24 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use witlet_plugin_host::PluginHost;
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs until shutdown.
-pub(crate) async fn watch(path: PathBuf, mut config: Config, plugins: Arc<PluginHost>, shutdown: CancellationToken) {
-    let mut seen = stamps(&path);
+pub(crate) async fn watch(mut config: Config, plugins: Arc<PluginHost>, shutdown: CancellationToken) {
+    let mut seen = stamps(&config.source);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let now = stamps(&path);
+        let now = stamps(&config.source);
         if now == seen {
             continue;
         }
         seen = now;
-        match Config::load(&path) {
+        match Config::read(&config.source) {
             Ok(next) => {
                 let restart = config.sections.changed(&next.sections);
                 if !restart.is_empty() {
@@ -52,14 +52,10 @@ async fn apply(plugins: &PluginHost, config: &Config) {
 }
 
 /// When each file of the configuration was last written.
-fn stamps(path: &Path) -> BTreeMap<PathBuf, SystemTime> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let below = ["conf.d", "plugins.d"]
+fn stamps(source: &Source) -> BTreeMap<PathBuf, SystemTime> {
+    let files = source.files().unwrap_or_default();
+    files
         .into_iter()
-        .flat_map(|d| std::fs::read_dir(dir.join(d)).into_iter().flatten().flatten());
-    below
-        .map(|entry| entry.path())
-        .chain([path.to_owned()])
         .filter_map(|file| Some((file.clone(), file.metadata().and_then(|m| m.modified()).ok()?)))
         .collect()
 }

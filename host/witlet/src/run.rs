@@ -22,6 +22,7 @@ use witlet_server::{Handlers, Service};
 
 use crate::config::{Config, NetworkMode, Sections};
 use crate::proxy::ToAgent;
+use crate::service::Notifier;
 use crate::{builtin, files, machine, plugin, reload};
 
 /// How often plugin files are looked at.
@@ -44,6 +45,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     tokio::spawn(signals(shutdown.clone()));
     let sections = &config.sections;
+    let notifier = Notifier::from_env().map_err(|e| Failure::Start(Box::new(e)))?;
 
     // What the configuration names is looked at before anything is made or changed.
     let cri = witlet_cri::connect(witlet_cri::Config {
@@ -194,9 +196,13 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         }
         Err(error) => warn!(socket = %socket.display(), %error, "`witlet plugin` cannot reach this agent"),
     }
-    if let Some(path) = config.files.first() {
-        tokio::spawn(reload::watch(path.clone(), config.clone(), plugins, shutdown.clone()));
-    }
+    tokio::spawn(reload::watch(config.clone(), plugins, shutdown.clone()));
+    let health = agent.service();
+    notifier.ready();
+    let alive = notifier.watch(
+        || health.health().into_iter().find_map(|check| check.problem),
+        shutdown.clone(),
+    );
     let work = async {
         agent.ready().await;
         info!(node = node_name, "node is ready");
@@ -212,7 +218,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         result = work => result,
         () = shutdown.cancelled() => Ok(()),
         why = lost => Err(Error::terminal(why)),
+        // Ends with the shutdown.
+        () = alive => Ok(()),
     };
+    notifier.stopping();
     api_shutdown.cancel();
     if let Some(server) = api.server
         && let Err(error) = server.wait().await

@@ -1,0 +1,248 @@
+//! Every field of the kubelet's configuration, and what becomes of it.
+
+/// How a value is written in `witlet.toml`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum How {
+    /// As it is.
+    Same,
+    /// A Go duration.
+    Span,
+    /// Whole seconds.
+    Seconds,
+    /// Taints as objects.
+    Taints,
+    /// A path, or nothing at all.
+    PathOrNone,
+    /// A socket, with or without its scheme.
+    Socket,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Fate {
+    /// The key that says the same.
+    Key(&'static str, How),
+    /// Said by a key together with other fields.
+    Joined,
+    /// There is no key, because witlet always does what the kubelet does by this value (JSON).
+    Always(&'static str, &'static str),
+    /// It changes nothing in witlet.
+    Ignored(&'static str),
+}
+use Fate::{Always, Ignored, Joined, Key};
+use How::{PathOrNone, Same, Seconds, Socket, Span, Taints};
+
+const FIXED: &str = "the pace is fixed, and events make it finer";
+const NOT_DONE: &str = "witlet does not do this";
+const DEFAULT_ONLY: &str = "witlet does it as by default and has no key for it";
+const MANAGERS: &str = "exclusive CPUs, memory and devices are not managed by NUMA node";
+
+pub(super) const FIELDS: &[(&str, Fate)] = &[
+    (
+        "enableServer",
+        Always("true", "the node is reached by the API server through it"),
+    ),
+    ("staticPodPath", Key("static_pods.path", Same)),
+    ("podLogsDir", Key("node.pod_logs_dir", Same)),
+    ("syncFrequency", Always("\"1m\"", FIXED)),
+    ("fileCheckFrequency", Key("static_pods.poll", Span)),
+    ("httpCheckFrequency", Ignored("there are no static pods from URLs")),
+    (
+        "staticPodURL",
+        Always(
+            "\"\"",
+            "static pods come from files; fetch them into staticPodPath with a timer",
+        ),
+    ),
+    ("staticPodURLHeader", Always("null", "static pods come from files")),
+    ("address", Always("\"0.0.0.0\"", DEFAULT_ONLY)),
+    ("port", Always("10250", DEFAULT_ONLY)),
+    (
+        "readOnlyPort",
+        Always("0", "there is no server without authentication but for health"),
+    ),
+    ("tlsCertFile", Always("\"\"", DEFAULT_ONLY)),
+    ("tlsPrivateKeyFile", Always("\"\"", DEFAULT_ONLY)),
+    (
+        "tlsCipherSuites",
+        Always("null", "the suites are those of TLS 1.3 and the safe ones of TLS 1.2"),
+    ),
+    ("tlsCurvePreferences", Always("null", "the library's order is used")),
+    ("tlsMinVersion", Always("\"\"", "TLS 1.2 and newer are spoken")),
+    ("rotateCertificates", Key("api.rotate_certificates", Same)),
+    ("serverTLSBootstrap", Always("false", DEFAULT_ONLY)),
+    ("authentication.x509.clientCAFile", Always("\"\"", DEFAULT_ONLY)),
+    ("authentication.webhook.enabled", Always("true", DEFAULT_ONLY)),
+    ("authentication.webhook.cacheTTL", Always("\"2m\"", DEFAULT_ONLY)),
+    ("authentication.anonymous.enabled", Always("false", DEFAULT_ONLY)),
+    ("authorization.mode", Always("\"Webhook\"", DEFAULT_ONLY)),
+    (
+        "authorization.webhook.cacheAuthorizedTTL",
+        Always("\"5m\"", DEFAULT_ONLY),
+    ),
+    (
+        "authorization.webhook.cacheUnauthorizedTTL",
+        Always("\"30s\"", DEFAULT_ONLY),
+    ),
+    ("registryPullQPS", Always("5", DEFAULT_ONLY)),
+    ("registryBurst", Always("10", DEFAULT_ONLY)),
+    (
+        "imagePullCredentialsVerificationPolicy",
+        Always("\"NeverVerifyPreloadedImages\"", DEFAULT_ONLY),
+    ),
+    ("preloadedImagesVerificationAllowlist", Always("null", DEFAULT_ONLY)),
+    ("eventRecordQPS", Key("api.event_qps", Same)),
+    ("eventBurst", Key("api.event_burst", Same)),
+    ("enableDebuggingHandlers", Always("true", DEFAULT_ONLY)),
+    ("enableContentionProfiling", Ignored("it is about the Go runtime")),
+    ("healthzPort", Joined),
+    ("healthzBindAddress", Joined),
+    ("oomScoreAdj", Always("-999", DEFAULT_ONLY)),
+    ("clusterDomain", Key("dns.cluster_domain", Same)),
+    ("clusterDNS", Key("dns.cluster_dns", Same)),
+    (
+        "streamingConnectionIdleTimeout",
+        Ignored("the kubelet does not apply it either: the runtime serves the streams"),
+    ),
+    ("nodeStatusUpdateFrequency", Key("node.status_interval", Span)),
+    ("nodeStatusReportFrequency", Joined),
+    ("nodeLeaseDurationSeconds", Key("node.lease", Seconds)),
+    ("imageMinimumGCAge", Always("\"2m\"", DEFAULT_ONLY)),
+    ("imageMaximumGCAge", Always("\"0s\"", DEFAULT_ONLY)),
+    ("imageGCHighThresholdPercent", Always("85", DEFAULT_ONLY)),
+    ("imageGCLowThresholdPercent", Always("80", DEFAULT_ONLY)),
+    ("volumeStatsAggPeriod", Always("\"1m\"", FIXED)),
+    (
+        "kubeletCgroups",
+        Always(
+            "\"\"",
+            "the service manager puts the agent into a cgroup (Slice= of its unit)",
+        ),
+    ),
+    (
+        "systemCgroups",
+        Always("\"\"", "the service manager puts processes into cgroups"),
+    ),
+    ("cgroupRoot", Key("runtime.cgroup_root", PathOrNone)),
+    (
+        "cgroupsPerQOS",
+        Always("true", "pods always have cgroups by their class"),
+    ),
+    ("cgroupDriver", Key("runtime.cgroup_driver", Same)),
+    ("cpuManagerPolicy", Always("\"none\"", MANAGERS)),
+    ("singleProcessOOMKill", Always("null", DEFAULT_ONLY)),
+    ("cpuManagerPolicyOptions", Always("null", MANAGERS)),
+    ("cpuManagerReconcilePeriod", Ignored(MANAGERS)),
+    ("memoryManagerPolicy", Always("\"None\"", MANAGERS)),
+    ("topologyManagerPolicy", Always("\"none\"", MANAGERS)),
+    ("topologyManagerScope", Ignored(MANAGERS)),
+    ("topologyManagerPolicyOptions", Always("null", MANAGERS)),
+    (
+        "qosReserved",
+        Always("null", "the kubelet has it behind an alpha gate only"),
+    ),
+    ("runtimeRequestTimeout", Key("runtime.timeout", Span)),
+    (
+        "hairpinMode",
+        Ignored("the kubelet does not apply it either: the network is the runtime's"),
+    ),
+    ("maxPods", Key("node.max_pods", Same)),
+    (
+        "podCIDR",
+        Always(
+            "\"\"",
+            "the network plugin of a standalone node has a subnet of its own",
+        ),
+    ),
+    ("podPidsLimit", Always("-1", DEFAULT_ONLY)),
+    ("resolvConf", Key("dns.resolv_conf", PathOrNone)),
+    ("runOnce", Always("false", "the kubelet refuses it too")),
+    ("cpuCFSQuota", Always("true", DEFAULT_ONLY)),
+    ("cpuCFSQuotaPeriod", Always("\"100ms\"", DEFAULT_ONLY)),
+    ("nodeStatusMaxImages", Always("50", DEFAULT_ONLY)),
+    ("maxOpenFiles", Always("1000000", DEFAULT_ONLY)),
+    ("contentType", Ignored("requests are JSON; the API server speaks both")),
+    ("kubeAPIQPS", Key("api.qps", Same)),
+    ("kubeAPIBurst", Key("api.burst", Same)),
+    ("serializeImagePulls", Joined),
+    ("maxParallelImagePulls", Joined),
+    ("evictionHard", Always("null", DEFAULT_ONLY)),
+    ("evictionSoft", Always("null", DEFAULT_ONLY)),
+    ("evictionSoftGracePeriod", Always("null", DEFAULT_ONLY)),
+    ("evictionPressureTransitionPeriod", Always("\"5m\"", DEFAULT_ONLY)),
+    ("evictionMaxPodGracePeriod", Always("0", DEFAULT_ONLY)),
+    ("evictionMinimumReclaim", Always("null", DEFAULT_ONLY)),
+    ("mergeDefaultEvictionSettings", Always("false", DEFAULT_ONLY)),
+    ("podsPerCore", Key("node.pods_per_core", Same)),
+    (
+        "enableControllerAttachDetach",
+        Always("true", "volumes are attached by the controller, never by the node"),
+    ),
+    (
+        "protectKernelDefaults",
+        Always("false", "kernel tunables are left alone"),
+    ),
+    (
+        "makeIPTablesUtilChains",
+        Ignored("packet filters are the network's; kube-proxy makes the chains that it needs"),
+    ),
+    ("iptablesMasqueradeBit", Ignored("the kubelet does not apply it either")),
+    ("iptablesDropBit", Ignored("the kubelet does not apply it either")),
+    ("featureGates", Joined),
+    (
+        "failSwapOn",
+        Always("false", "witlet runs with swap, which pods get none of"),
+    ),
+    ("memorySwap.swapBehavior", Always("\"\"", "pods get no swap")),
+    ("containerLogMaxSize", Always("\"10Mi\"", DEFAULT_ONLY)),
+    ("containerLogMaxFiles", Always("5", DEFAULT_ONLY)),
+    ("containerLogMaxWorkers", Always("1", DEFAULT_ONLY)),
+    ("containerLogMonitorInterval", Always("\"10s\"", DEFAULT_ONLY)),
+    (
+        "configMapAndSecretChangeDetectionStrategy",
+        Always("\"Watch\"", "what pods refer to is watched"),
+    ),
+    ("systemReserved", Always("null", DEFAULT_ONLY)),
+    ("kubeReserved", Always("null", DEFAULT_ONLY)),
+    ("reservedSystemCPUs", Always("\"\"", MANAGERS)),
+    ("showHiddenMetricsForVersion", Ignored("no metric is hidden")),
+    ("systemReservedCgroup", Always("\"\"", NOT_DONE)),
+    ("kubeReservedCgroup", Always("\"\"", NOT_DONE)),
+    ("enforceNodeAllocatable", Always("[\"pods\"]", DEFAULT_ONLY)),
+    ("allowedUnsafeSysctls", Always("null", DEFAULT_ONLY)),
+    (
+        "volumePluginDir",
+        Ignored("FlexVolume drivers are not run; volumes come from plugins and CSI"),
+    ),
+    ("providerID", Key("node.provider_id", Same)),
+    ("kernelMemcgNotification", Ignored("pressure is looked at often enough")),
+    ("logging", Joined),
+    ("enableSystemLogHandler", Always("true", DEFAULT_ONLY)),
+    ("enableSystemLogQuery", Always("false", DEFAULT_ONLY)),
+    ("shutdownGracePeriod", Always("\"0s\"", DEFAULT_ONLY)),
+    ("shutdownGracePeriodCriticalPods", Always("\"0s\"", DEFAULT_ONLY)),
+    ("shutdownGracePeriodByPodPriority", Always("null", DEFAULT_ONLY)),
+    (
+        "crashLoopBackOff.maxContainerRestartPeriod",
+        Always("\"5m\"", DEFAULT_ONLY),
+    ),
+    ("reservedMemory", Always("null", MANAGERS)),
+    ("enableProfilingHandler", Ignored("it is about the Go runtime")),
+    ("enableDebugFlagsHandler", Ignored("the log level is changed in [log]")),
+    ("seccompDefault", Joined),
+    ("memoryThrottlingFactor", Ignored("it matters with an alpha gate only")),
+    (
+        "memoryReservationPolicy",
+        Always("\"None\"", "the kubelet has it behind an alpha gate only"),
+    ),
+    ("registerWithTaints", Key("node.taints", Taints)),
+    ("registerNode", Key("node.register", Same)),
+    (
+        "tracing",
+        Always("null", "there are no traces; metrics go to metric sinks"),
+    ),
+    ("localStorageCapacityIsolation", Always("true", DEFAULT_ONLY)),
+    ("containerRuntimeEndpoint", Key("runtime.endpoint", Socket)),
+    ("imageServiceEndpoint", Key("runtime.image_endpoint", Socket)),
+    ("failCgroupV1", Always("false", "witlet runs on both versions")),
+    ("userNamespaces.idsPerPod", Key("node.user_namespace_ids", Same)),
+];
