@@ -68,7 +68,6 @@ impl Source {
 }
 
 impl Config {
-    #[cfg(test)]
     pub(crate) fn load(path: &Path) -> Result<Self, Problems> {
         Self::read(&Source::File(path.to_owned()))
     }

@@ -114,6 +114,18 @@ mod tests {
         assert!(of(Some("soon"), None).is_err());
     }
 
+    #[test]
+    fn the_units_ask_for_what_the_agent_says() {
+        for unit in [
+            include_str!("../../../deploy/witlet.service"),
+            include_str!("../../../deploy/kubelet.service.d/20-witlet.conf"),
+        ] {
+            for line in ["Type=notify", "KillMode=process", "Delegate=yes", "WatchdogSec=60s"] {
+                assert!(unit.lines().any(|l| l == line), "{line}");
+            }
+        }
+    }
+
     async fn heard(socket: &tokio::net::UnixDatagram) -> String {
         let mut buffer = [0; 64];
         let received = tokio::time::timeout(Duration::from_secs(20), socket.recv(&mut buffer));

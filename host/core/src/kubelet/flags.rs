@@ -227,13 +227,13 @@ impl Flags {
             if value.is_none() && known.kind != Bool {
                 let next = rest
                     .next()
-                    .ok_or_else(|| format!("flag needs an argument: {}", shown(&name)));
-                value = Some(next.map_err(prefixed)?.clone());
+                    .ok_or_else(|| prefixed(&format!("flag needs an argument: {}", shown(&name))));
+                value = Some(next?.clone());
             }
             let text = value.unwrap_or_else(|| "true".into());
             flags
                 .set(known, &text)
-                .map_err(|why| prefixed(format!("invalid argument {text:?} for {:?} flag: {why}", shown(&name))))?;
+                .map_err(|why| prefixed(&format!("invalid argument {text:?} for {:?} flag: {why}", shown(&name))))?;
         }
         match positional {
             Some(word) if !flags.is("help") => Err(format!("unknown command {word}")),
@@ -319,14 +319,14 @@ fn shown(name: &str) -> String {
 }
 
 fn unknown(argument: &str, name: &str) -> String {
-    prefixed(if argument.starts_with("--") {
+    prefixed(&if argument.starts_with("--") {
         format!("unknown flag: --{name}")
     } else {
         format!("unknown shorthand flag: '{name}' in {argument}")
     })
 }
 
-fn prefixed(error: String) -> String {
+fn prefixed(error: &str) -> String {
     format!("failed to parse kubelet flag: {error}")
 }
 

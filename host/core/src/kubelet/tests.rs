@@ -469,6 +469,19 @@ fn without_a_kubeconfig_the_node_is_its_own() {
 }
 
 #[test]
+fn a_kubelet_without_a_file_is_as_open_as_it_was() {
+    let open = without_file();
+    assert_eq!(open["authentication"]["anonymous"]["enabled"], true);
+    assert_eq!(open["authentication"]["webhook"]["enabled"], false);
+    assert_eq!(open["authorization"]["mode"], "AlwaysAllow");
+    assert_eq!(open["readOnlyPort"], 10255);
+    let closed = flags(&[JOIN, "--read-only-port=0", "--anonymous-auth=false"]);
+    let translation = translate(open, &closed).unwrap();
+    let of: Vec<_> = translation.notes.iter().map(|n| n.of.as_str()).collect();
+    assert!(!of.contains(&"readOnlyPort"), "flags close it: {of:?}");
+}
+
+#[test]
 fn go_durations_are_read() {
     for (text, nanos) in [
         ("0", Some(0)),
