@@ -62,7 +62,7 @@ pub fn review(config: &Config, pod: &str) -> Result<Review> {
         let image = full_name(&container.image);
         let within = |registry: &String| {
             let rest = image.strip_prefix(registry.trim_end_matches('/'));
-            rest.is_some_and(|rest| rest.starts_with(['/', ':', '@']))
+            rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with(['/', ':', '@']))
         };
         if !config.registries.iter().any(within) {
             let message = format!(

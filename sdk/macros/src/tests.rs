@@ -43,6 +43,16 @@ fn expansion_keeps_the_impl_and_exports_its_type() {
 }
 
 #[test]
+fn hooks_are_exported_besides() {
+    let out = expanded(&POLICY, r#"name = "p", hooks = ["access"]"#).unwrap();
+    assert!(
+        out.contains("policy :: access :: bindings :: export_access ! (Exported"),
+        "{out}"
+    );
+    assert!(!out.contains("export_container_create"), "{out}");
+}
+
+#[test]
 fn mistakes_are_named() {
     for (kind, args, message) in [
         (&PROBE, "", "`name = \"…\"` is missing: what the plugin is called"),
@@ -69,7 +79,17 @@ fn mistakes_are_named() {
         (
             &PROBE,
             r#"name = "pg", grants = []"#,
-            "expected `name`, `capabilities`, `drivers` or `state_version`",
+            "expected `name`, `capabilities`, `drivers`, `hooks` or `state_version`",
+        ),
+        (
+            &PROBE,
+            r#"name = "pg", hooks = ["access"]"#,
+            "only policies have hooks: \"container-create\", \"access\"",
+        ),
+        (
+            &POLICY,
+            r#"name = "pg", hooks = ["admit"]"#,
+            "only policies have hooks: \"container-create\", \"access\"",
         ),
     ] {
         assert_eq!(expanded(kind, args).unwrap_err(), message, "{args}");

@@ -178,7 +178,7 @@ mod tests {
             refused("p", &[(SECTION, &manifest("p", "0.1", "poem"))]),
             "no such kind: poem"
         );
-        let message = "exports {} instead of {\"witlet:policy/admission@0.1.0\"}";
+        let message = "exports {} instead of \"witlet:policy/admission@0.1.0\"";
         assert_eq!(refused("p", &[(SECTION, &good)]), message);
     }
 

@@ -94,7 +94,12 @@ fn the_commented_example_is_a_valid_configuration() {
     let mut problems = Problems::default();
     problems.check::<Sections>(Path::new("witlet.toml"), &all);
     let stanzas = all.parse::<Table>().unwrap()["plugin"].as_table().unwrap().clone();
-    let found = plugins(&Sections::default(), stanzas, Path::new("witlet.toml"), &mut problems);
+    // A node of its own has all default plugins.
+    let sections = Sections {
+        standalone: Some(Standalone::default()),
+        ..Sections::default()
+    };
+    let found = plugins(&sections, stanzas, Path::new("witlet.toml"), &mut problems);
     assert_eq!(problems, Problems::default());
     assert!(found.plugins["pg-probe"].shadow.is_some());
 }
