@@ -61,7 +61,8 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// The whole way from the source to something that can be called. Nothing is put to work by it.
+    /// The whole way from the source to something that can be called. Nothing is put to work by it. `instead`: the component
+    /// with this digest, if it was kept.
     pub(crate) async fn load(
         &self,
         name: &str,
@@ -69,8 +70,9 @@ impl Loader {
         number: u64,
         metrics: Arc<PluginMetrics>,
         journal: &Arc<Journal>,
+        instead: Option<&str>,
     ) -> Result<Generation, LoadError> {
-        self.try_load(name, config, number, metrics, journal)
+        self.try_load(name, config, number, metrics, journal, instead)
             .await
             .map_err(|cause| LoadError {
                 plugin: name.to_owned(),
@@ -86,11 +88,19 @@ impl Loader {
         number: u64,
         metrics: Arc<PluginMetrics>,
         journal: &Arc<Journal>,
+        instead: Option<&str>,
     ) -> Result<Generation, LoadCause> {
         if let Some(problem) = config.problems(name).into_iter().next() {
             return Err(LoadCause::Config(problem));
         }
-        let Fetched { bytes, signer } = self.sources.fetch(config).await?;
+        let fetched = match instead {
+            Some(digest) => self.sources.kept(digest).await,
+            None => None,
+        };
+        let Fetched { bytes, signer } = match fetched {
+            Some(fetched) => fetched,
+            None => self.sources.fetch(config).await?,
+        };
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let shown = hex(&digest);
         if let Some(wanted) = config.sha256.as_ref().filter(|w| **w != shown) {
@@ -120,6 +130,9 @@ impl Loader {
                 unused = unused.join(", "),
                 "grants that the plugin does not ask for give it nothing"
             );
+        }
+        if matches!(config.source, Source::File(_)) {
+            self.sources.keep(&shown, &bytes).await;
         }
         let component = self
             .compiler

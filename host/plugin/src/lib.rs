@@ -20,6 +20,7 @@ mod generation;
 pub mod grants;
 mod instance;
 mod journal;
+mod ledger;
 pub mod manifest;
 mod metrics;
 mod port;

@@ -151,10 +151,14 @@ impl Slot {
         let stanza = generation.config.clone();
         let (breaker, probation) = (stanza.breaker(), stanza.probation());
         let digest = generation.digest.clone();
-        self.stanza.store(Arc::new(stanza));
+        self.stanza.store(Arc::new(stanza.clone()));
         self.shadow.store(None);
         let old = self.current.swap(Some(generation));
-        if old.is_some() {
+        // The same once more is nothing to go back to.
+        if old
+            .as_ref()
+            .is_some_and(|old| old.digest != digest || old.config != stanza)
+        {
             self.standby.store(old.clone());
         }
         let mut health = self.health();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::blobs::Blobs;
+use self::blobs::{Blobs, What};
 use crate::capability::exec::hex;
 use crate::capability::pod_net::words;
 use crate::config::{PluginConfig, Source};
@@ -91,9 +91,25 @@ impl Sources {
         read_file(path).await.ok().map(|bytes| hex(&Sha256::digest(&bytes)))
     }
 
-    /// Removes what was pulled and is not needed any more. `used` are digests of manifests.
-    pub(crate) async fn collect(&self, used: BTreeSet<String>) {
-        self.blobs.collect(used).await;
+    /// Keeps a file's component: the file may be replaced, and this one must come back.
+    pub(crate) async fn keep(&self, digest: &str, bytes: &[u8]) {
+        if self.blobs.get(What::Layer, digest).await.is_none() {
+            self.blobs.put(What::Layer, digest, bytes).await;
+        }
+    }
+
+    /// A component that was kept.
+    pub(crate) async fn kept(&self, digest: &str) -> Option<Fetched> {
+        let bytes = self.blobs.get(What::Layer, digest).await?;
+        Some(Fetched {
+            bytes: Arc::from(bytes),
+            signer: None,
+        })
+    }
+
+    /// Removes what is not needed any more. `manifests` are those in use, `components` those of files that may come back.
+    pub(crate) async fn collect(&self, manifests: BTreeSet<String>, components: BTreeSet<String>) {
+        self.blobs.collect(manifests, components).await;
     }
 }
 

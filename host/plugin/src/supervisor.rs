@@ -28,6 +28,7 @@ use crate::engine::PluginEngine;
 use crate::error::{LoadCause, LoadError, LoadErrors};
 use crate::generation::{Generation, Loader};
 use crate::journal::{Denial, Journal, Trace};
+use crate::ledger::{Entry, Ledger};
 use crate::metrics::{CacheMetrics, Collector};
 use crate::shadow::Shadow;
 use crate::slot::{Pending, Rejected, Shared, Slot};
@@ -59,6 +60,7 @@ pub struct PluginHost {
     pub(crate) shared: Arc<Shared>,
     /// Plugins that were refused and have no version at all.
     refused: Mutex<BTreeMap<String, Rejected>>,
+    ledger: Ledger,
     tasks: OnceLock<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -153,7 +155,9 @@ impl PluginHost {
             wake,
             started: Instant::now(),
         });
+        let ledger = Ledger::open(&deps.blobs_dir);
         let host = Arc::new(Self {
+            ledger,
             loader: Loader {
                 compiler,
                 sources: Sources::new(deps.builtins, deps.blobs_dir.clone()),
@@ -298,6 +302,13 @@ impl PluginHost {
             (Some(active), Some(standby)) => match readable(&active, &standby) {
                 Ok(()) => {
                     slot.roll_back(why);
+                    self.ledger.write(
+                        name,
+                        Entry {
+                            rejected: active.digest.clone(),
+                            good: standby.digest.clone(),
+                        },
+                    );
                     SwapOutcome::RolledBack {
                         from: active.digest.clone(),
                         to: standby.digest.clone(),
@@ -363,9 +374,25 @@ impl PluginHost {
         let slot = table.slots.get(name);
         let metrics = slot.map_or_else(Arc::default, |slot| Arc::clone(&slot.metrics));
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        // At the start of the agent: what went back before is not what the file has.
+        let instead = match self
+            .ledger
+            .of(name)
+            .filter(|_| slot.is_none() && stanza.verify.is_none())
+        {
+            Some(entry) if self.loader.sources.digest(&stanza.source).await.as_ref() == Some(&entry.rejected) => {
+                tracing::warn!(
+                    plugin = name,
+                    rejected = entry.rejected,
+                    "the version before the file's is used: this one went back"
+                );
+                Some(entry.good)
+            }
+            _ => None,
+        };
         let generation = self
             .loader
-            .load(name, stanza, number, metrics, &self.shared.journal)
+            .load(name, stanza, number, metrics, &self.shared.journal, instead.as_deref())
             .await?;
         // The first version must be put to work even if it breaks over everything: there is nothing to stay with. A stanza that
         // says what is to become of a broken one must take effect.
@@ -403,6 +430,10 @@ impl PluginHost {
         };
         self.refused().remove(name);
         let to = generation.digest.clone();
+        let went_back = self.ledger.of(name).filter(|entry| entry.good == to);
+        if went_back.is_none() {
+            self.ledger.forget(name);
+        }
         if let Some(slot) = &slot {
             let active = slot.current.load_full();
             if let (Some(active), Some(rules)) = (&active, stanza.shadow) {
@@ -426,6 +457,10 @@ impl PluginHost {
         let metrics = Arc::clone(&generation.plugin.metrics);
         let slot = Slot::new(name, stanza.clone(), metrics, Arc::clone(&self.shared));
         slot.switch(generation);
+        if let Some(entry) = went_back {
+            let why = "it went back before the agent started again".to_owned();
+            slot.health().rejected = Some(Rejected::new(stanza, Some(entry.rejected), why));
+        }
         slots.insert(name.to_owned(), Arc::new(slot));
         from.map_or(SwapOutcome::Added, |from| SwapOutcome::Swapped { from, to })
     }
@@ -527,7 +562,7 @@ impl PluginHost {
 
     /// Forgets what was pulled and nobody needs.
     async fn collect(&self) {
-        let mut used = BTreeSet::new();
+        let (mut used, mut components) = (BTreeSet::new(), self.ledger.good());
         for slot in self.table.load().slots.values() {
             let mut note = |source: &Source| {
                 if let Source::Oci(reference) = source {
@@ -538,13 +573,14 @@ impl PluginHost {
             for generation in [&slot.current, &slot.standby] {
                 if let Some(generation) = generation.load().as_ref() {
                     note(&generation.config.source);
+                    components.insert(generation.digest.clone());
                 }
             }
             if let Some(shadow) = slot.shadow.load().as_ref() {
                 note(&shadow.generation.config.source);
             }
         }
-        self.loader.sources.collect(used).await;
+        self.loader.sources.collect(used, components).await;
     }
 
     /// The active plugins of a kind, in the order of their names.

@@ -90,6 +90,43 @@ async fn a_version_that_breaks_is_taken_back_by_itself() {
 }
 
 #[tokio::test]
+async fn what_went_back_stays_back_when_the_agent_starts_again() {
+    let node = Node::new();
+    let stanza = || node.stanza(Kind::Probe, &good("good"), "");
+    let host = node.start([("test", stanza())]).await;
+    node.file("probe.wasm", &bad());
+    host.swap("test").await;
+    host.roll_back("test").await;
+    drop(host);
+    // The file still has the bad one.
+    let mut again = stanza();
+    again.source = node.file("probe.wasm", &bad());
+    let host = node.start([("test", again.clone())]).await;
+    assert_eq!(message(&host, "a").await, "good");
+    assert!(
+        host.problems()[0].contains("it went back before"),
+        "{:?}",
+        host.problems()
+    );
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(
+        message(&host, "a").await,
+        "good",
+        "nor does the look at the file bring it back"
+    );
+    // Another one has its chance, and then the story is forgotten.
+    node.file("probe.wasm", &good("better"));
+    eventually("the better one is active", || async {
+        message(&host, "a").await == "better"
+    })
+    .await;
+    drop(host);
+    node.file("probe.wasm", &bad());
+    let host = node.start([("test", again)]).await;
+    assert!(host.check(check_of("a", "P")).await.is_err());
+}
+
+#[tokio::test]
 async fn a_changed_stanza_is_not_taken_back() {
     let node = Node::new();
     let host = node.start([("test", node.stanza(Kind::Probe, &bad(), ""))]).await;

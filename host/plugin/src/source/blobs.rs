@@ -77,11 +77,11 @@ impl Blobs {
         }
     }
 
-    /// Keeps the manifests that are used and a few more, with their layers and signatures.
-    pub(crate) async fn collect(&self, used: BTreeSet<String>) {
+    /// Keeps the manifests that are used and a few more, with their layers and signatures, and these layers besides.
+    pub(crate) async fn collect(&self, used: BTreeSet<String>, layers: BTreeSet<String>) {
         let dir = self.dir.clone();
         // Best effort: what stays is only litter.
-        let _ = tokio::task::spawn_blocking(move || collect(&dir, &used)).await;
+        let _ = tokio::task::spawn_blocking(move || collect(&dir, &used, layers)).await;
     }
 }
 
@@ -105,7 +105,7 @@ fn write(path: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn collect(dir: &Path, used: &BTreeSet<String>) {
+fn collect(dir: &Path, used: &BTreeSet<String>, mut layers: BTreeSet<String>) {
     let names = |what: What| {
         let entries = fs::read_dir(dir.join(what.dir())).into_iter().flatten().flatten();
         entries.filter_map(|e| {
@@ -122,11 +122,10 @@ fn collect(dir: &Path, used: &BTreeSet<String>) {
         let _ = fs::remove_file(dir.join(What::Manifest.dir()).join(name));
         let _ = fs::remove_file(dir.join(What::Signature.dir()).join(name));
     }
-    let layers: BTreeSet<String> = names(What::Manifest)
+    let of_manifests = names(What::Manifest)
         .filter_map(|(_, name)| fs::read(dir.join(What::Manifest.dir()).join(name)).ok())
-        .filter_map(|bytes| super::oci::layer_of(&bytes).ok())
-        .map(|layer| layer.digest)
-        .collect();
+        .filter_map(|bytes| super::oci::layer_of(&bytes).ok());
+    layers.extend(of_manifests.map(|layer| layer.digest));
     for (_, name) in names(What::Layer) {
         if !layers.contains(&name) {
             let _ = fs::remove_file(dir.join(What::Layer.dir()).join(name));
