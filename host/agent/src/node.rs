@@ -151,6 +151,8 @@ pub struct NodeOptions {
     pub report: Duration,
     /// None: the addresses stay those of the facts.
     pub addresses: Option<ReadAddresses>,
+    /// Ask the name servers for the node's name where no address is given. A node of its own has no name there.
+    pub look_up_name: bool,
 }
 
 impl NodeOptions {
@@ -161,6 +163,7 @@ impl NodeOptions {
             register: true,
             report: Duration::from_secs(300),
             addresses: None,
+            look_up_name: false,
         }
     }
 
@@ -356,6 +359,11 @@ impl NodeLoop {
             recursive_read_only_mounts: h.recursive_read_only_mounts,
             user_namespaces: h.user_namespaces,
         });
+        let resolved = if self.options.look_up_name {
+            self.resolved.get(&self.options.config).await
+        } else {
+            Vec::new()
+        };
         NodeState {
             runtime: version,
             handlers: handlers.collect(),
@@ -363,7 +371,7 @@ impl NodeLoop {
             errors: self.runtime.errors(pleg.as_deref()),
             images,
             plugins: Some(self.context.ports.plugins.problems()),
-            resolved: self.resolved.get(&self.options.config).await,
+            resolved,
             ..NodeState::default()
         }
     }

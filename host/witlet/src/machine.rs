@@ -83,7 +83,12 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         pods_per_core: node.pods_per_core,
         ..NodeConfig::default()
     };
-    let resolved = resolve(&config.name).await.unwrap_or_default();
+    let look_up_name = sections.api.is_some() && config.node_ips.is_empty();
+    let resolved = if look_up_name {
+        resolve(&config.name).await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let addresses = match node_addresses(&config, &facts, &resolved) {
         Ok(addresses) => addresses,
         // The cloud controller will say.
@@ -129,6 +134,7 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
     let options = NodeOptions {
         register: node.register,
         report: node.report_interval.0,
+        look_up_name: sections.api.is_some(),
         addresses: Some(Box::new(|| machine::addresses(&machine::Places::default()))),
         ..NodeOptions::new(facts, config)
     };
