@@ -18,7 +18,7 @@ use witlet_ports::sink::Family;
 use witlet_ports::{Error, Result};
 
 use crate::context::{Context, Intervals, Ports};
-use crate::images::Images;
+use crate::images::{self, Images};
 use crate::metrics::{self, Metrics};
 use crate::mirrors::Mirrors;
 use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
@@ -40,7 +40,7 @@ pub struct Config {
     pub admission: witlet_core::admission::Settings,
     pub container_logs_dir: PathBuf,
     pub intervals: Intervals,
-    pub parallel_pulls: usize,
+    pub images: images::Config,
     pub users: Users,
     /// Only where the network plugin connects pods.
     pub cni: Option<cni::Config>,
@@ -88,7 +88,7 @@ impl Agent {
         let context = Arc::new(Context {
             users: config.users,
             runtime: runtime_health.clone(),
-            images: Images::new(ports.runtime.clone(), config.parallel_pulls),
+            images: Images::start(ports.runtime.clone(), config.images).await,
             probes: ProbeRunner::new(
                 ports.probes.clone(),
                 ports.events.clone(),

@@ -1,30 +1,53 @@
-//! Making sure that an image is on the node (the kubelet contract, pod section 6.1).
+//! Making sure that an image is on the node, and that the pod may use it (the kubelet contract, pod section 6).
 //!
-//! Called by workers. One pull at a time; several pods that wait for the same image with the same credentials share one pull.
+//! Called by workers. Several pods that wait for the same image with the same credentials share one pull.
+
+mod credentials;
+mod docker_files;
+pub mod provider;
+mod pull;
+mod records;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
-use tokio::sync::Semaphore;
+use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 use witlet_core::backoff::PullBackoff;
-use witlet_core::desired::{ContainerKind, key, uid};
+use witlet_core::desired::{ContainerKind, uid};
 use witlet_core::ids::PodUid;
 use witlet_core::image::{self, PullPolicy};
-use witlet_core::keyring::Keyring;
+use witlet_core::keyring::Credential;
 use witlet_core::plan::{Note, StartError};
-use witlet_core::runtime::{Image, RegistryAuth, SandboxConfig};
+use witlet_core::pull_records::{Decision, Verification};
+use witlet_core::runtime::{Image, SandboxConfig};
 use witlet_ports::runtime::Runtime;
 
 use crate::context::{Context, later};
+use credentials::PodKeyring;
+use docker_files::DockerFiles;
+use provider::Provider;
+use pull::Pulls;
+use records::Records;
 
 const SHOW_BACKOFF_AFTER: Duration = Duration::from_secs(1);
+
+pub struct Config {
+    /// Pulls at the same time.
+    pub parallel: usize,
+    /// Pulls per second; 0: as many as wanted.
+    pub per_second: u32,
+    /// So many at once, after a while without any.
+    pub burst: u32,
+    pub verification: Verification,
+    pub providers: Vec<Provider>,
+    /// `/var/lib/kubelet`
+    pub root_dir: PathBuf,
+}
 
 /// An image on the node.
 pub struct Ensured {
@@ -33,6 +56,7 @@ pub struct Ensured {
     pub reference: String,
 }
 
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub start: StartError,
     pub retry_at: Option<Timestamp>,
@@ -50,16 +74,6 @@ impl Failure {
     }
 }
 
-/// A pull that several may wait for: when it began to be worked on and what came of it.
-type Pull = Shared<BoxFuture<'static, Result<Pulled, String>>>;
-
-#[derive(Clone)]
-struct Pulled {
-    reference: String,
-    /// Without the time it waited for its turn.
-    took: Duration,
-}
-
 #[derive(Default)]
 struct Backoff {
     table: PullBackoff,
@@ -70,18 +84,68 @@ struct Backoff {
 pub struct Images {
     runtime: Arc<dyn Runtime>,
     backoff: Mutex<Backoff>,
-    turn: Arc<Semaphore>,
-    under_way: Mutex<HashMap<(String, Vec<String>), Pull>>,
+    pulls: Pulls,
+    records: Arc<Records>,
+    verification: Verification,
+    docker_files: DockerFiles,
+    providers: Vec<Provider>,
+}
+
+/// For whom an image is ensured, and what is told of it.
+struct Asked<'a> {
+    context: &'a Context,
+    pod: &'a Pod,
+    /// The image as the spec has it.
+    written: &'a str,
+    policy: PullPolicy,
+    sandbox: &'a SandboxConfig,
+    /// Of the container; none for an image volume.
+    field_path: Option<String>,
+}
+
+impl Asked<'_> {
+    fn note(&self, warning: bool, reason: &str, message: String) {
+        let note = Note {
+            warning,
+            reason: reason.into(),
+            message,
+            field_path: self.field_path.clone(),
+        };
+        self.context.note(self.pod, note);
+    }
+
+    fn never_pull(&self) -> Failure {
+        let text = format!(
+            "Container image {:?} is not present with pull policy of Never",
+            self.written
+        );
+        self.note(true, "ErrImageNeverPull", text.clone());
+        Failure::new("ErrImageNeverPull", text)
+    }
 }
 
 impl Images {
-    /// At most `parallel` pulls at once.
-    pub fn new(runtime: Arc<dyn Runtime>, parallel: usize) -> Self {
+    /// Pulls that an earlier run of the agent did not see to the end are brought to a record first.
+    pub async fn start(runtime: Arc<dyn Runtime>, config: Config) -> Self {
+        let records = Arc::new(Records::new(&config.root_dir));
+        match runtime.images().await {
+            Ok(images) => records.settle(&images, crate::clock::now()),
+            Err(error) => warn!(%error, "cannot list images; what was being pulled is looked at after the next start"),
+        }
         Self {
-            runtime,
             backoff: Mutex::default(),
-            turn: Arc::new(Semaphore::new(parallel.max(1))),
-            under_way: Mutex::default(),
+            pulls: Pulls::new(
+                runtime.clone(),
+                records.clone(),
+                config.parallel,
+                config.per_second,
+                config.burst,
+            ),
+            runtime,
+            records,
+            verification: config.verification,
+            docker_files: DockerFiles::new(&config.root_dir),
+            providers: config.providers,
         }
     }
 
@@ -93,76 +157,135 @@ impl Images {
         kind: ContainerKind,
         sandbox: &SandboxConfig,
     ) -> Result<Ensured, Failure> {
-        let note = |warning, reason: &str, message: String| {
-            let field_path = Some(kind.field_path(&container.name));
-            context.note(
-                pod,
-                Note {
-                    warning,
-                    reason: reason.into(),
-                    message,
-                    field_path,
-                },
-            );
+        let asked = Asked {
+            context,
+            pod,
+            written: container.image.as_deref().unwrap_or_default(),
+            policy: image::pull_policy(container),
+            sandbox,
+            field_path: Some(kind.field_path(&container.name)),
         };
-        let written = container.image.as_deref().unwrap_or_default();
+        self.look_and_pull(&asked).await
+    }
+
+    /// The image of a volume.
+    pub async fn ensure_volume(
+        &self,
+        context: &Context,
+        pod: &Pod,
+        volume: &ImageVolumeSource,
+        sandbox: &SandboxConfig,
+    ) -> Result<Ensured, Failure> {
+        let written = volume.reference.as_deref().unwrap_or_default();
+        let asked = Asked {
+            context,
+            pod,
+            written,
+            policy: image::policy(volume.pull_policy.as_deref(), written),
+            sandbox,
+            field_path: None,
+        };
+        self.look_and_pull(&asked).await
+    }
+
+    async fn look_and_pull(&self, asked: &Asked<'_>) -> Result<Ensured, Failure> {
+        let written = asked.written;
         let name = image::normalise(written).map_err(|e| {
-            note(
-                true,
-                "InspectFailed",
-                format!("Failed to apply default image tag {written:?}: {e}"),
-            );
-            Failure::new(
-                "InvalidImageName",
-                format!("Failed to apply default image tag {written:?}: {e}"),
-            )
+            let text = format!("Failed to apply default image tag {written:?}: {e}");
+            asked.note(true, "InspectFailed", text.clone());
+            Failure::new("InvalidImageName", text)
         })?;
-        let policy = image::pull_policy(container);
-        if policy != PullPolicy::Always {
-            let found = self.runtime.image(&name).await.map_err(|e| {
-                note(true, "InspectFailed", format!("Failed to inspect image \"\": {e}"));
-                Failure::new("ImageInspectError", format!("Failed to inspect image \"\": {e}"))
-            })?;
-            if let Some(image) = found {
+        let present = match asked.policy {
+            PullPolicy::Always => None,
+            PullPolicy::IfNotPresent | PullPolicy::Never => self.runtime.image(&name).await.map_err(|e| {
+                let text = format!("Failed to inspect image \"\": {e}");
+                asked.note(true, "InspectFailed", text.clone());
+                Failure::new("ImageInspectError", text)
+            })?,
+        };
+        if present.is_none() && asked.policy == PullPolicy::Never {
+            return Err(asked.never_pull());
+        }
+        let keyring = PodKeyring::new(asked.context, asked.pod).await?;
+        let mut credentials = None;
+        if let Some(image) = present {
+            if self.may_use(asked, &image, &name, &keyring, &mut credentials).await {
                 let text =
                     format!("Container image {written:?} already present on machine and can be accessed by the pod");
-                note(false, "Pulled", text);
+                asked.note(false, "Pulled", text);
                 return Ok(Ensured {
                     reference: image.id.clone(),
                     image,
                 });
             }
-            if policy == PullPolicy::Never {
-                let text = format!("Container image {written:?} is not present with pull policy of Never");
-                note(true, "ErrImageNeverPull", text.clone());
-                return Err(Failure::new("ErrImageNeverPull", text));
+            // That there is an image at all is not for everybody to know.
+            if asked.policy == PullPolicy::Never {
+                return Err(asked.never_pull());
             }
         }
-        self.pull(context, pod, written, &name, sandbox, &note).await
+        self.pull(asked, &name, &keyring, credentials).await
+    }
+
+    /// Credentials are looked for only where they matter.
+    async fn may_use(
+        &self,
+        asked: &Asked<'_>,
+        image: &Image,
+        name: &str,
+        keyring: &PodKeyring,
+        credentials: &mut Option<Vec<Credential>>,
+    ) -> bool {
+        let decide = |shown: &[Credential]| self.records.decide(&self.verification, asked.written, &image.id, shown);
+        if decide(&[]) == Decision::Use {
+            return true;
+        }
+        let found = self.credentials(asked, name, keyring).await;
+        let decision = decide(&found);
+        *credentials = Some(found);
+        match decision {
+            Decision::Use => true,
+            Decision::UseAndRemember(access) => {
+                self.records
+                    .remember(asked.written, &image.id, &access, crate::clock::now());
+                true
+            }
+            Decision::Pull => false,
+        }
+    }
+
+    /// Those of the pod's secrets, then the node's, then those of programs.
+    async fn credentials(&self, asked: &Asked<'_>, name: &str, keyring: &PodKeyring) -> Vec<Credential> {
+        let repository = image::repository(name);
+        let mut found = keyring.lookup(&repository);
+        found.extend(self.docker_files.lookup(&repository, Instant::now()));
+        found.extend(provider::lookup(&self.providers, &repository, asked.pod, &asked.context.ports.objects).await);
+        found
     }
 
     async fn pull(
         &self,
-        context: &Context,
-        pod: &Pod,
-        written: &str,
+        asked: &Asked<'_>,
         name: &str,
-        sandbox: &SandboxConfig,
-        note: &(dyn Fn(bool, &str, String) + Sync),
+        keyring: &PodKeyring,
+        credentials: Option<Vec<Credential>>,
     ) -> Result<Ensured, Failure> {
-        let owner = (uid(pod), written.to_owned());
+        let written = asked.written;
+        let owner = (uid(asked.pod), written.to_owned());
         if let Some((until, cause)) = self.blocked(&owner) {
-            note(false, "BackOff", format!("Back-off pulling image {written:?}"));
+            asked.note(false, "BackOff", format!("Back-off pulling image {written:?}"));
             let message = format!("Back-off pulling image {written:?}: {cause}");
             return Err(Failure {
                 retry_at: Some(until),
                 ..Failure::new("ImagePullBackOff", message)
             });
         }
-        let credentials = credentials(context, pod, name).await?;
-        note(false, "Pulling", format!("Pulling image {written:?}"));
-        let asked = Instant::now();
-        let result = self.share(name, credentials, sandbox).await;
+        let credentials = match credentials {
+            Some(credentials) => credentials,
+            None => self.credentials(asked, name, keyring).await,
+        };
+        asked.note(false, "Pulling", format!("Pulling image {written:?}"));
+        let started = Instant::now();
+        let result = self.pulls.pull(written, name, credentials, asked.sandbox).await;
         let fail = |reason: &str, message: String| {
             let retry_at = self.failed(&owner, format!("{reason}: {message}"));
             Failure {
@@ -171,27 +294,26 @@ impl Images {
             }
         };
         let pulled = result.map_err(|message| {
-            note(true, "Failed", format!("Failed to pull image {written:?}: {message}"));
+            asked.note(true, "Failed", format!("Failed to pull image {written:?}: {message}"));
             let (reason, message) = image::pull_error(written, &message);
             fail(reason, message)
         })?;
         let image = match self.runtime.image(&pulled.reference).await {
             Ok(Some(image)) => image,
             Ok(None) => {
-                return Err(fail(
-                    "ErrImagePull",
-                    format!("image {name} is gone right after it was pulled"),
-                ));
+                let text = format!("image {name} is gone right after it was pulled");
+                return Err(fail("ErrImagePull", text));
             }
             Err(e) => return Err(fail("ImageInspectError", e.message)),
         };
-        let (took, all) = (go_duration(pulled.took), go_duration(asked.elapsed()));
+        self.succeeded();
+        let (took, all) = (go_duration(pulled.took), go_duration(started.elapsed()));
         info!(image = name, %took, bytes = image.size, "image pulled");
         let text = format!(
             "Successfully pulled image {written:?} in {took} ({all} including waiting). Image size: {} bytes.",
             image.size
         );
-        note(false, "Pulled", text);
+        asked.note(false, "Pulled", text);
         Ok(Ensured {
             reference: pulled.reference,
             image,
@@ -214,108 +336,17 @@ impl Images {
         Some(later(now, SHOW_BACKOFF_AFTER))
     }
 
+    fn succeeded(&self) {
+        let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+        backoff.table.succeeded(crate::clock::now());
+    }
+
     /// The pod is gone.
     pub fn forget(&self, uid: &PodUid) {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         backoff.table.forget(uid);
         backoff.causes.retain(|(of, _), _| of != uid);
     }
-
-    /// Joins a pull of the same image with the same credentials, or begins one. It goes on if the one who waits gives up.
-    async fn share(
-        &self,
-        name: &str,
-        credentials: Vec<RegistryAuth>,
-        sandbox: &SandboxConfig,
-    ) -> Result<Pulled, String> {
-        let users = credentials
-            .iter()
-            .map(|c| format!("{}@{}:{}", c.username, c.server_address, c.auth))
-            .collect();
-        let id = (name.to_owned(), users);
-        let pull = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            under_way
-                .entry(id.clone())
-                .or_insert_with(|| {
-                    let job = pull(
-                        self.runtime.clone(),
-                        self.turn.clone(),
-                        name.to_owned(),
-                        credentials,
-                        sandbox.clone(),
-                    );
-                    let job = tokio::spawn(job).map(|joined| joined.unwrap_or_else(|e| Err(e.to_string())));
-                    job.boxed().shared()
-                })
-                .clone()
-        };
-        let result = pull.await;
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
-        result
-    }
-}
-
-/// Tries each credential until one works; none at all is an anonymous pull.
-async fn pull(
-    runtime: Arc<dyn Runtime>,
-    turn: Arc<Semaphore>,
-    name: String,
-    credentials: Vec<RegistryAuth>,
-    sandbox: SandboxConfig,
-) -> Result<Pulled, String> {
-    let _turn = turn.acquire().await.map_err(|e| e.to_string())?;
-    let started = Instant::now();
-    let candidates: Vec<Option<&RegistryAuth>> = if credentials.is_empty() {
-        vec![None]
-    } else {
-        credentials.iter().map(Some).collect()
-    };
-    let mut errors = Vec::new();
-    for auth in candidates {
-        match runtime.pull_image(&name, auth, Some(&sandbox)).await {
-            Ok(reference) => {
-                return Ok(Pulled {
-                    reference,
-                    took: started.elapsed(),
-                });
-            }
-            Err(error) => errors.push(error.message),
-        }
-    }
-    Err(match &errors[..] {
-        [one] => one.clone(),
-        several => format!("[{}]", several.join(", ")),
-    })
-}
-
-/// Credentials from the pod's pull secrets. A missing secret is told and passed over; one that cannot be read is an error.
-async fn credentials(context: &Context, pod: &Pod, name: &str) -> Result<Vec<RegistryAuth>, Failure> {
-    let namespace = key(pod).namespace;
-    let mut keyring = Keyring::default();
-    let mut missing = Vec::new();
-    for reference in pod.spec.iter().flat_map(|s| s.image_pull_secrets.iter().flatten()) {
-        match context.ports.objects.secret(&namespace, &reference.name).await {
-            Ok(secret) => keyring.add_secret(&secret).map_err(|e| {
-                Failure::new(
-                    "ErrImagePull",
-                    format!("image pull secret {}/{} is invalid: {e}", namespace, reference.name),
-                )
-            })?,
-            Err(_) => missing.push(reference.name.clone()),
-        }
-    }
-    if !missing.is_empty() {
-        let text = format!(
-            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-            missing.join(", ")
-        );
-        context.event(pod, true, "FailedToRetrieveImagePullSecret", text);
-    }
-    Ok(keyring.lookup(&image::repository(name)))
 }
 
 /// As Go prints it, in milliseconds: `532ms`, `1.234s`, `1m2.5s`.

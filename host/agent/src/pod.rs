@@ -5,6 +5,7 @@ pub mod execute;
 pub mod files;
 pub mod gc;
 mod hooks;
+pub mod image_volumes;
 mod kill;
 mod objects;
 pub mod observe;

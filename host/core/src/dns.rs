@@ -18,6 +18,10 @@ const MAX_SEARCH_CHARS: usize = 2048;
 const MAX_SEARCH_LENGTH: usize = 253;
 const CLUSTER_OPTIONS: &str = "ndots:5";
 
+/// What is told of the node as well as of the pod.
+pub const MISSING_CLUSTER_DNS: &str = "kubelet does not have ClusterDNS IP configured and cannot create Pod using \
+                                       \"ClusterFirst\" policy. Falling back to \"Default\" policy.";
+
 /// The pod's resolver configuration, and what users must be told of it.
 pub fn dns(pod: &Pod, node: &NodeSettings) -> (DnsConfig, Vec<Note>) {
     let mut notes = Vec::new();
@@ -29,12 +33,8 @@ pub fn dns(pod: &Pod, node: &NodeSettings) -> (DnsConfig, Vec<Note>) {
         "Default" => from_node(&mut config, node),
         "ClusterFirst" if host_network(pod) => from_node(&mut config, node),
         _ if node.cluster_dns.is_empty() => {
-            let text = "kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. \
-                        Falling back to \"Default\" policy.";
-            notes.push(warning(
-                "MissingClusterDNS",
-                format!("pod: {:?}. {text}", describe(pod)),
-            ));
+            let text = format!("pod: {:?}. {MISSING_CLUSTER_DNS}", describe(pod));
+            notes.push(warning("MissingClusterDNS", text));
             from_node(&mut config, node);
         }
         _ => from_cluster(&mut config, pod, node),

@@ -123,11 +123,19 @@ pub enum PullPolicy {
 
 /// The container's own policy, or the default for its image.
 pub fn pull_policy(container: &Container) -> PullPolicy {
-    match container.image_pull_policy.as_deref() {
+    policy(
+        container.image_pull_policy.as_deref(),
+        container.image.as_deref().unwrap_or_default(),
+    )
+}
+
+/// The policy of this name, or the default for the image.
+pub fn policy(name: Option<&str>, image: &str) -> PullPolicy {
+    match name {
         Some("Always") => PullPolicy::Always,
         Some("IfNotPresent") => PullPolicy::IfNotPresent,
         Some("Never") => PullPolicy::Never,
-        _ => default_pull_policy(container.image.as_deref().unwrap_or_default()),
+        _ => default_pull_policy(image),
     }
 }
 

@@ -279,6 +279,14 @@ impl Work {
                 "unsupported value {other:?} for --cloud-provider: only \"external\" is left"
             )),
         }
+        for (flag, key) in [
+            ("image-credential-provider-config", "images.credential_providers"),
+            ("image-credential-provider-bin-dir", "images.credential_provider_dir"),
+        ] {
+            if let Some(path) = flags.text(flag).filter(|path| !path.is_empty()) {
+                self.set(key, json!(path));
+            }
+        }
         let seccomp = self.get("seccompDefault").and_then(Value::as_bool).unwrap_or(false);
         if seccomp || flags.is("seccomp-default") {
             self.set("node.seccomp_default", json!(true));
@@ -309,16 +317,6 @@ const FLAGS: &[(&str, &str, bool)] = &[
     (
         "experimental-mounter-path",
         "mounts are made by the kernel's own calls",
-        true,
-    ),
-    (
-        "image-credential-provider-bin-dir",
-        "no credential plugins are run; use imagePullSecrets",
-        true,
-    ),
-    (
-        "image-credential-provider-config",
-        "no credential plugins are run; use imagePullSecrets",
         true,
     ),
     (

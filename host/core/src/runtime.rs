@@ -148,9 +148,18 @@ pub struct Mount {
     pub selinux_relabel: bool,
     pub propagation: Propagation,
     /// An image volume instead of a host path.
-    pub image: Option<String>,
+    pub image: Option<MountImage>,
     pub image_sub_path: String,
     pub id_mappings: Vec<IdMapping>,
+}
+
+/// An image that is mounted.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MountImage {
+    /// What the runtime resolved it to.
+    pub id: String,
+    /// What the pod spec says.
+    pub user_specified: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -222,7 +231,7 @@ pub struct Image {
 }
 
 /// Credentials for one registry.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RegistryAuth {
     pub username: String,
     pub password: String,
@@ -231,4 +240,14 @@ pub struct RegistryAuth {
     pub server_address: String,
     pub identity_token: String,
     pub registry_token: String,
+}
+
+// What is logged and shown by failed tests has no passwords in it.
+impl std::fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryAuth")
+            .field("server_address", &self.server_address)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }

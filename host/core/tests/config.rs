@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use witlet_core::config::{self, ContainerInputs, Lookup, NodeSettings, VolumeSource};
 use witlet_core::desired::containers;
 use witlet_core::resources::pod_cgroup;
-use witlet_core::runtime::{IdMapping, Image, UserNamespace};
+use witlet_core::runtime::{IdMapping, Image, MountImage, UserNamespace};
 use witlet_core::volumes;
 
 struct Objects;
@@ -82,7 +82,10 @@ fn published(pod: &Pod) -> BTreeMap<String, VolumeSource> {
         let source = VolumeSource {
             host_path: format!("/var/lib/kubelet/pods/{uid}/volumes/{driver}/{}", v.name).into(),
             read_only: v.image.is_some(),
-            image: v.image.map(|_| "sha256:tools".into()),
+            image: v.image.map(|image| MountImage {
+                id: "sha256:tools".into(),
+                user_specified: image.reference.unwrap_or_default(),
+            }),
         };
         (v.name, source)
     };

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::observed::{Container, ContainerState, ContainerUser, Sandbox, SandboxState};
-use witlet_core::runtime::{IdMapping, Image, LinuxResources, Mount, NamespaceMode, Propagation};
+use witlet_core::runtime::{IdMapping, Image, LinuxResources, Mount, MountImage, NamespaceMode, Propagation};
 use witlet_ports::runtime::{CgroupDriver, Condition, FilesystemUsage, Handler, Status, Version};
 use witlet_ports::{Error, Result};
 
@@ -291,7 +291,10 @@ fn mount(mount: v1::Mount) -> Mount {
             Ok(v1::MountPropagation::PropagationBidirectional) => Propagation::Bidirectional,
             Ok(v1::MountPropagation::PropagationPrivate) | Err(_) => Propagation::Private,
         },
-        image: mount.image.map(|i| i.image),
+        image: mount.image.map(|i| MountImage {
+            id: i.image,
+            user_specified: i.user_specified_image,
+        }),
         image_sub_path: mount.image_sub_path,
         id_mappings: mount
             .uid_mappings

@@ -36,6 +36,14 @@ pub(crate) fn image(reference: &str) -> v1::ImageSpec {
     }
 }
 
+/// With the pod's annotations, which say more of its images to some runtimes.
+pub(crate) fn annotated_image(reference: &str, sandbox: Option<&SandboxConfig>) -> v1::ImageSpec {
+    v1::ImageSpec {
+        annotations: sandbox.map(|s| s.annotations.clone()).unwrap_or_default(),
+        ..image(reference)
+    }
+}
+
 pub(crate) fn auth(auth: &RegistryAuth) -> v1::AuthConfig {
     v1::AuthConfig {
         username: auth.username.clone(),
@@ -105,16 +113,15 @@ fn sandbox_security(security: &SandboxSecurity) -> v1::LinuxSandboxSecurityConte
     }
 }
 
-pub(crate) fn container(config: &ContainerConfig) -> Result<v1::ContainerConfig> {
+pub(crate) fn container(config: &ContainerConfig, sandbox: &SandboxConfig) -> Result<v1::ContainerConfig> {
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: config.name.clone(),
             attempt: config.attempt,
         }),
         image: Some(v1::ImageSpec {
-            image: config.image.clone(),
             user_specified_image: config.user_specified_image.clone(),
-            ..Default::default()
+            ..annotated_image(&config.image, Some(sandbox))
         }),
         command: config.command.clone(),
         args: config.args.clone(),
@@ -127,7 +134,7 @@ pub(crate) fn container(config: &ContainerConfig) -> Result<v1::ContainerConfig>
                 value: value.as_bytes().to_vec(),
             })
             .collect(),
-        mounts: config.mounts.iter().map(mount).collect(),
+        mounts: config.mounts.iter().map(|m| mount(m, sandbox)).collect(),
         devices: config
             .devices
             .iter()
@@ -184,7 +191,7 @@ fn container_security(security: &ContainerSecurity) -> v1::LinuxContainerSecurit
     }
 }
 
-fn mount(mount: &Mount) -> v1::Mount {
+fn mount(mount: &Mount, sandbox: &SandboxConfig) -> v1::Mount {
     let propagation = match mount.propagation {
         Propagation::Private => v1::MountPropagation::PropagationPrivate,
         Propagation::HostToContainer => v1::MountPropagation::PropagationHostToContainer,
@@ -199,7 +206,10 @@ fn mount(mount: &Mount) -> v1::Mount {
         uid_mappings: mappings(&mount.id_mappings),
         gid_mappings: mappings(&mount.id_mappings),
         recursive_read_only: mount.recursive_readonly,
-        image: mount.image.as_deref().map(image),
+        image: mount.image.as_ref().map(|image| v1::ImageSpec {
+            user_specified_image: image.user_specified.clone(),
+            ..annotated_image(&image.id, Some(sandbox))
+        }),
         image_sub_path: mount.image_sub_path.clone(),
     }
 }

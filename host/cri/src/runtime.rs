@@ -132,7 +132,7 @@ impl Runtime for Cri {
     ) -> Result<String> {
         let message = v1::CreateContainerRequest {
             pod_sandbox_id: sandbox_id.to_owned(),
-            config: Some(encode::container(config)?),
+            config: Some(encode::container(config, sandbox)?),
             sandbox_config: Some(encode::sandbox(sandbox)),
         };
         let id = runtime!(self.create_container(message))?.container_id;
@@ -291,7 +291,7 @@ impl Runtime for Cri {
         sandbox: Option<&SandboxConfig>,
     ) -> Result<String> {
         let message = v1::PullImageRequest {
-            image: Some(encode::image(reference)),
+            image: Some(encode::annotated_image(reference, sandbox)),
             auth: auth.map(encode::auth),
             sandbox_config: sandbox.map(encode::sandbox),
         };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio_util::sync::CancellationToken;
 use witlet_core::desired::uid;
@@ -18,6 +18,7 @@ use witlet_ports::api::{Objects, Token, TokenRequest};
 use witlet_ports::{Error, Result};
 
 use crate::Client;
+use crate::error::Call;
 
 mod collection;
 mod references;
@@ -36,6 +37,7 @@ const FIRST_SYNC: Duration = Duration::from_secs(1);
 pub struct ObjectCache(Arc<Inner>);
 
 struct Inner {
+    client: Client,
     config_maps: Singles<ConfigMap>,
     secrets: Singles<Secret>,
     services: Collection<Service>,
@@ -51,7 +53,8 @@ impl ObjectCache {
             secrets: Singles::new(client.clone(), "secret", shutdown.clone()),
             services: Collection::new(client.clone(), "service", shutdown.clone()),
             runtime_classes: Collection::new(client.clone(), "runtimeclass", shutdown),
-            tokens: Tokens::new(client),
+            tokens: Tokens::new(client.clone()),
+            client,
             pods: Mutex::default(),
         }))
     }
@@ -89,6 +92,12 @@ impl Objects for ObjectCache {
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>> {
         self.0.secrets.get(namespace, name).await
+    }
+
+    async fn service_account(&self, namespace: &str, name: &str) -> Result<Arc<ServiceAccount>> {
+        let api = self.0.client.namespaced::<ServiceAccount>(namespace);
+        let call = Call::new("get serviceaccount", &name);
+        self.0.client.request(call, api.get(name)).await.map(Arc::new)
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service, ServiceAccount};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::Note;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A service account token.
 #[derive(Clone, Debug)]
@@ -32,6 +32,12 @@ pub struct TokenRequest {
 pub trait Objects: Send + Sync + 'static {
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Arc<ConfigMap>>;
     async fn secret(&self, namespace: &str, name: &str) -> Result<Arc<Secret>>;
+    /// Only for programs that give registry credentials.
+    async fn service_account(&self, namespace: &str, name: &str) -> Result<Arc<ServiceAccount>> {
+        Err(Error::not_found(format!(
+            "serviceaccounts {name:?} not found: nobody looks them up in {namespace}"
+        )))
+    }
     /// Cached and refreshed (contract/volumes.md rule 85).
     async fn token(&self, request: &TokenRequest) -> Result<Token>;
     /// All services, for environment variables. An error until they were listed once.

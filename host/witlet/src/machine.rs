@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use witlet_agent::images;
 use witlet_agent::node::{NodeOptions, resolve};
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
@@ -158,6 +159,27 @@ pub(crate) fn users(sections: &Sections) -> Result<Users> {
         ))
     })?;
     Users::load(&node.root_dir, allocations).map_err(Error::terminal)
+}
+
+/// How images come to the node.
+pub(crate) fn images(sections: &Sections) -> Result<images::Config> {
+    let config = &sections.images;
+    let verification = config
+        .verification()
+        .map_err(|e| Error::terminal(format!("images.credential_verification: {e}")))?;
+    let providers = match (&config.credential_providers, &config.credential_provider_dir) {
+        (Some(file), Some(programs)) => images::provider::load(file, programs)
+            .map_err(|e| Error::terminal(format!("images.credential_providers: {e}")))?,
+        _ => Vec::new(),
+    };
+    Ok(images::Config {
+        parallel: config.parallel_pulls,
+        per_second: config.pulls_per_second,
+        burst: config.pull_burst,
+        verification,
+        providers,
+        root_dir: sections.node.root_dir.clone(),
+    })
 }
 
 /// Pod cgroups, with their parents made.

@@ -66,6 +66,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     machine::prepare(sections)?;
     let (node_options, settings) = machine::describe(sections).await?;
     let users = machine::users(sections)?;
+    let images = machine::images(sections)?;
     let node_name = settings.node_name.clone();
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
 
@@ -161,7 +162,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
                 lease: sections.node.lease.0 / 4,
                 ..Intervals::default()
             },
-            parallel_pulls: sections.images.parallel_pulls,
+            images,
             users,
             cni,
             health: sections.server.healthz.0,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Names of all functions in Rust sources, and of the golden plans as `plan/x`.
+/// Names of all functions in Rust sources, and of golden files as `plan/x` and `config/x`.
 fn known(root: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut dirs: Vec<_> = ["host", "plugins", "sdk", "tests", "xtask", "tools", "examples"]
@@ -27,9 +27,11 @@ fn known(root: &Path) -> BTreeSet<String> {
             }
         }
     }
-    for plan in fs::read_dir(root.join("host/core/tests/golden/plan")).unwrap() {
-        let path = plan.unwrap().path();
-        names.insert(format!("plan/{}", path.file_stem().unwrap().to_str().unwrap()));
+    for kind in ["plan", "config"] {
+        for golden in fs::read_dir(root.join("host/core/tests/golden").join(kind)).unwrap() {
+            let path = golden.unwrap().path();
+            names.insert(format!("{kind}/{}", path.file_stem().unwrap().to_str().unwrap()));
+        }
     }
     names
 }

@@ -41,6 +41,7 @@ const CORE: &[&str] = &[
     "serde",
     "serde-saphyr",
     "serde_json",
+    "base64",
     "sha2",
     "thiserror",
 ];

@@ -9,11 +9,13 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use witlet_agent::app::{Agent, Config};
 use witlet_agent::context::{Intervals, Ports};
+use witlet_agent::images;
 use witlet_agent::node::NodeOptions;
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
 use witlet_core::ids::PodUid;
 use witlet_core::node::{MachineFacts, NodeConfig};
+use witlet_core::pull_records::Verification;
 use witlet_core::userns::{Allocations, Pool, UNIT};
 
 use crate::api::FakeApi;
@@ -367,7 +369,14 @@ fn config(state: &State) -> Config {
         admission: witlet_core::admission::Settings::default(),
         container_logs_dir: state.dir.join("containers"),
         intervals: Intervals::default(),
-        parallel_pulls: 1,
+        images: images::Config {
+            parallel: 1,
+            per_second: 0,
+            burst: 0,
+            verification: Verification::default(),
+            providers: Vec::new(),
+            root_dir: state.dir.join("root"),
+        },
         users: users(state),
         cni: None,
         health: None,

@@ -1,3 +1,4 @@
 //! What tests of several crates share.
 
+pub mod arbitrary_pod;
 pub mod fake_cri;

@@ -12,6 +12,7 @@ use witlet_ports::Error;
 use witlet_ports::volume::Published;
 
 use crate::context::Context;
+use crate::pod::image_volumes::ImageVolumes;
 use crate::pod::worker::State;
 use crate::pod::{files, gc, kill, sandbox, start, volumes};
 
@@ -21,6 +22,7 @@ pub struct Outcome {
     pub receipts: Vec<Receipt>,
     pub facts: Vec<Fact>,
     pub published: Option<BTreeMap<String, Published>>,
+    pub image_volumes: Option<ImageVolumes>,
     pub error: Option<Error>,
     /// When to try again, where the action knows better than the usual interval.
     pub retry_at: Option<Timestamp>,

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use witlet_core::config;
 use witlet_core::desired::DesiredPod;
+use witlet_core::dns;
 use witlet_core::observed::Receipt;
 use witlet_core::resources::qos::qos_class;
 use witlet_core::runtime::{SandboxConfig, UserNamespace};
@@ -69,6 +70,10 @@ pub(super) async fn create(context: &Context, want: &DesiredPod, attempt: u32, e
 async fn run(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Receipt> {
     let Configured { config, handler, .. } = configure(context, want, attempt).await?;
     for note in config::dns(&want.pod, &context.node).1 {
+        if note.reason == "MissingClusterDNS" {
+            let events = &context.ports.events;
+            events.node(note.warning, &note.reason, dns::MISSING_CLUSTER_DNS);
+        }
         context.note(&want.pod, note);
     }
     files::make_dir(Path::new(&config.log_directory), 0o755)

@@ -18,8 +18,9 @@ use witlet_core::runtime::ContainerConfig;
 use witlet_ports::{Class, Error, Result};
 
 use crate::context::{Context, jittered, later};
-use crate::images::Ensured;
+use crate::images::{self, Ensured};
 use crate::pod::execute::{Fact, Outcome};
+use crate::pod::image_volumes::{self, ImageVolumes};
 use crate::pod::objects::Prefetched;
 use crate::pod::sandbox::{self, Configured};
 use crate::pod::subpath::SubPath;
@@ -43,6 +44,17 @@ impl Failure {
                 message: message.into(),
             },
             retry_at: None,
+            class: Class::Retry,
+            cancelled: false,
+        }
+    }
+}
+
+impl From<images::Failure> for Failure {
+    fn from(failure: images::Failure) -> Self {
+        Self {
+            start: failure.start,
+            retry_at: failure.retry_at,
             class: Class::Retry,
             cancelled: false,
         }
@@ -78,14 +90,21 @@ pub(super) async fn container(
         kind,
         restart_count,
     };
-    let mut receipts = Vec::new();
-    match start.run(ending, &mut receipts).await {
+    let mut done = Done::default();
+    let result = start.run(ending, &mut done).await;
+    let Done {
+        receipts,
+        image_volumes,
+    } = done;
+    match result {
         Ok(()) => Outcome {
             receipts,
+            image_volumes,
             ..Outcome::fact(Fact::Started(name.to_owned()))
         },
         Err(failure) if failure.cancelled => Outcome {
             receipts,
+            image_volumes,
             ..Outcome::cancelled()
         },
         Err(failure) => {
@@ -102,6 +121,7 @@ pub(super) async fn container(
                 .unwrap_or_else(|| later(crate::clock::now(), jittered(context.intervals.retry)));
             Outcome {
                 receipts,
+                image_volumes,
                 facts: vec![Fact::NotStarted(name.to_owned(), failure.start, retry_at)],
                 ..Outcome::failed(error)
             }
@@ -132,8 +152,15 @@ struct Start<'a> {
     restart_count: u32,
 }
 
+/// What a start brought about, however far it came.
+#[derive(Default)]
+struct Done {
+    receipts: Vec<Receipt>,
+    image_volumes: Option<ImageVolumes>,
+}
+
 impl Start<'_> {
-    async fn run(&self, ending: &CancellationToken, receipts: &mut Vec<Receipt>) -> Result<(), Failure> {
+    async fn run(&self, ending: &CancellationToken, done: &mut Done) -> Result<(), Failure> {
         let Self {
             context,
             want,
@@ -151,6 +178,15 @@ impl Start<'_> {
             .map_err(|e| self.failed("CreateContainerConfigError", e.message))?;
         let sandbox_config = &made.config;
 
+        let image_volumes = match &state.image_volumes {
+            Some(known) => known.clone(),
+            None => tokio::select! {
+                found = image_volumes::ensure(context, want, sandbox_config) => found,
+                () = ending.cancelled() => return Err(Failure { cancelled: true, ..Failure::new("", "") }),
+            },
+        };
+        done.image_volumes = Some(image_volumes.clone());
+        self.check(&image_volumes)?;
         let image = context
             .images
             .ensure(context, &want.pod, spec, self.kind, sandbox_config);
@@ -161,17 +197,12 @@ impl Start<'_> {
         let image = image.map_err(|e| {
             // The message was told where it arose.
             self.note(true, "Failed", format!("Error: {}", e.start.reason));
-            Failure {
-                start: e.start,
-                retry_at: e.retry_at,
-                class: Class::Retry,
-                cancelled: false,
-            }
+            Failure::from(e)
         })?;
 
         self.reviewed(&image.reference).await?;
         let config = self
-            .config(&image, &made)
+            .config(&image, &made, &image_volumes)
             .await
             .map_err(|m| self.failed("CreateContainerConfigError", m))?;
         let logs = Path::new(&sandbox_config.log_directory).join(&spec.name);
@@ -185,7 +216,7 @@ impl Start<'_> {
         if let Err(error) = runtime.start_container(&id).await {
             // Its status says why it did not start.
             if let Ok(Some(now)) = observe::container(&**runtime, &id).await {
-                receipts.push(Receipt::Container(Box::new(now)));
+                done.receipts.push(Receipt::Container(Box::new(now)));
             }
             return Err(self.failed_call("RunContainerError", error));
         }
@@ -193,9 +224,9 @@ impl Start<'_> {
         let started = observe::container(&**runtime, &id).await;
         if let Ok(Some(now)) = started {
             self.link_log(&now.log_path, &id);
-            receipts.push(Receipt::Container(Box::new(now)));
+            done.receipts.push(Receipt::Container(Box::new(now)));
         }
-        self.post_start(&id, ending, receipts).await
+        self.post_start(&id, ending, &mut done.receipts).await
     }
 
     /// Asks the policies about this container with this image.
@@ -214,7 +245,23 @@ impl Start<'_> {
         }
     }
 
-    async fn config(&self, image: &Ensured, made: &Configured) -> Result<ContainerConfig, String> {
+    /// No container starts without an image that it mounts.
+    fn check(&self, volumes: &ImageVolumes) -> Result<(), Failure> {
+        let failures = volumes.failures(self.spec);
+        for failure in &failures {
+            self.note(true, "Failed", format!("Error: {}", failure.start.reason));
+        }
+        failures
+            .last()
+            .map_or(Ok(()), |last| Err(Failure::from((*last).clone())))
+    }
+
+    async fn config(
+        &self,
+        image: &Ensured,
+        made: &Configured,
+        image_volumes: &ImageVolumes,
+    ) -> Result<ContainerConfig, String> {
         let Self {
             context,
             want,
@@ -246,6 +293,7 @@ impl Start<'_> {
                     },
                 )
             })
+            .chain(image_volumes.sources())
             .collect();
         let objects = Prefetched::fetch(context, want, spec, &volumes).await?;
         let ephemeral = want

@@ -23,6 +23,7 @@ use witlet_ports::volume::Published;
 
 use crate::context::{Context, jittered, later, until};
 use crate::pod::execute::{Fact, Outcome, action_name, execute};
+use crate::pod::image_volumes::ImageVolumes;
 use crate::pod::observe::inspect;
 use crate::pod::{gc, volumes};
 
@@ -75,6 +76,8 @@ pub struct State {
     pub memory: PodMemory,
     pub have: ObservedPod,
     pub published: BTreeMap<String, Published>,
+    /// As the first container of this pass found them.
+    pub image_volumes: Option<ImageVolumes>,
     /// Attempts to mount the volumes that failed in a row.
     pub mount_failures: u32,
     /// A call ran out of time and may still have its effect.
@@ -147,6 +150,7 @@ impl Worker {
             },
             have: ObservedPod::default(),
             published: BTreeMap::new(),
+            image_volumes: None,
             mount_failures: 0,
             unknown: false,
             rechecks: 0,
@@ -242,6 +246,7 @@ impl Worker {
 
     /// Carries out actions until one fails. A change of mind (deletion, a shorter grace) is passed on to the running one.
     async fn carry_out(&mut self, want: &mut DesiredPod, state: &mut State, plan: Plan) {
+        state.image_volumes = None;
         for action in plan.actions {
             // The change may have come together with the end of the last action.
             if self.desired.has_changed().is_ok_and(|is| is) && must_yield(&self.context, &self.desired.borrow(), state)
@@ -303,6 +308,7 @@ impl Worker {
         if let Some(published) = outcome.published {
             state.published = published;
         }
+        state.image_volumes = outcome.image_volumes.or(state.image_volumes.take());
         if let Some(error) = outcome.error {
             debug!(%error, "action failed");
             // What the failed call did is unknown: look before the next plan.

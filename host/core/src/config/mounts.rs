@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 
 use super::{ConfigError, ContainerInputs, pod_ips};
 use crate::env::{self, Variables};
-use crate::runtime::{Device, Mount, Propagation};
+use crate::runtime::{Device, Mount, MountImage, Propagation};
 
 const HOSTS_PATH: &str = "/etc/hosts";
 
@@ -18,7 +18,7 @@ pub struct VolumeSource {
     pub host_path: PathBuf,
     pub read_only: bool,
     /// An image volume: the runtime mounts this image instead of `host_path`.
-    pub image: Option<String>,
+    pub image: Option<MountImage>,
 }
 
 /// Which part of its volume each mount shows, by the mount's index: what must be prepared and put into

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, pod, pod_of};
 use super::*;
-use crate::runtime::{IdMapping, NamespaceMode, SecurityProfile, UserNamespace};
+use crate::runtime::{IdMapping, MountImage, NamespaceMode, SecurityProfile, UserNamespace};
 
 fn security(spec: Value) -> Fixture {
     Fixture::new(pod(spec))
@@ -319,7 +319,10 @@ fn parts_of_volumes() {
         ],
     })));
     let mut fixture = fixture.volume("v").volume("i");
-    fixture.volumes.get_mut("i").unwrap().image = Some("sha256:2".into());
+    fixture.volumes.get_mut("i").unwrap().image = Some(MountImage {
+        id: "sha256:2".into(),
+        user_specified: "tools:2".into(),
+    });
     let parts = fixture.with("c", sub_paths).unwrap();
     assert_eq!(parts, [(1, "s/t".to_owned()), (2, "x-$(N)".to_owned())]);
     fixture.sub_paths = [(1, "/sub/1".into()), (2, "/sub/2".into())].into();
@@ -328,7 +331,10 @@ fn parts_of_volumes() {
     assert_eq!(paths, ["/vol/v", "/sub/1", "/sub/2", ""]);
     let image = &config.mounts[3];
     assert_eq!(
-        (image.image.as_deref(), image.image_sub_path.as_str()),
+        (
+            image.image.as_ref().map(|i| i.id.as_str()),
+            image.image_sub_path.as_str()
+        ),
         (Some("sha256:2"), "in/image")
     );
 }

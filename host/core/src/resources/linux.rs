@@ -25,7 +25,7 @@ fn resources(
     let shares = cpu_shares(request.unwrap_or(cpu_limit).millis());
     let mut resources = LinuxResources {
         cpu_shares: i64::try_from(shares).unwrap_or(i64::MAX),
-        memory_limit: memory_limit.value(),
+        memory_limit: memory_limit.value().max(0),
         ..Default::default()
     };
     if node.cpu_cfs_quota {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use prost::Message;
-use witlet_core::runtime::{Device, DnsConfig, UserNamespace};
+use witlet_core::runtime::{Device, DnsConfig, MountImage, UserNamespace};
 use witlet_ports::Class;
 
 use super::*;
@@ -153,7 +153,10 @@ fn containers() {
             },
             Mount {
                 container_path: "/model".into(),
-                image: Some("sha256:2".into()),
+                image: Some(MountImage {
+                    id: "sha256:2".into(),
+                    user_specified: "tools:2".into(),
+                }),
                 image_sub_path: "m".into(),
                 ..Default::default()
             },
@@ -184,9 +187,11 @@ fn containers() {
         },
         ..Default::default()
     };
-    let message = container(&config).unwrap();
+    let sandbox = self::config();
+    let message = container(&config, &sandbox).unwrap();
     assert_eq!(message.image.as_ref().unwrap().image, "sha256:1");
     assert_eq!(message.image.as_ref().unwrap().user_specified_image, "shop/app:v1");
+    assert_eq!(message.image.as_ref().unwrap().annotations["note"], "x");
     assert_eq!(message.envs.len(), 2);
     assert_eq!(message.envs[1].value, "ä".as_bytes());
     assert_eq!(message.stop_signal(), v1::Signal::Sigrtminplus3);
@@ -195,6 +200,10 @@ fn containers() {
     assert_eq!(data.propagation(), v1::MountPropagation::PropagationBidirectional);
     assert_eq!(data.uid_mappings, data.gid_mappings);
     assert_eq!(message.mounts[1].image.as_ref().unwrap().image, "sha256:2");
+    assert_eq!(
+        message.mounts[1].image.as_ref().unwrap().user_specified_image,
+        "tools:2"
+    );
     assert_eq!(message.mounts[1].image_sub_path, "m");
     assert_eq!(message.devices[0].host_path, "/dev/y");
     assert_eq!(message.cdi_devices[0].name, "vendor.com/gpu=0");
@@ -239,7 +248,7 @@ fn stop_signals() {
         ..Default::default()
     };
     assert_eq!(
-        container(&config).unwrap_err().message,
+        container(&config, &SandboxConfig::default()).unwrap_err().message,
         "unknown stop signal \"SIGNOPE\""
     );
 }

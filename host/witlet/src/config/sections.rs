@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
+use witlet_core::pull_records::Verification;
 use witlet_plugin_host::units::Span;
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -277,11 +278,31 @@ impl Default for Dns {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Images {
     pub(crate) parallel_pulls: usize,
+    pub(crate) pulls_per_second: u32,
+    pub(crate) pull_burst: u32,
+    pub(crate) credential_verification: String,
+    pub(crate) verification_allowlist: Vec<String>,
+    pub(crate) credential_providers: Option<PathBuf>,
+    pub(crate) credential_provider_dir: Option<PathBuf>,
+}
+
+impl Images {
+    pub(crate) fn verification(&self) -> Result<Verification, String> {
+        Verification::new(&self.credential_verification, &self.verification_allowlist)
+    }
 }
 
 impl Default for Images {
     fn default() -> Self {
-        Self { parallel_pulls: 1 }
+        Self {
+            parallel_pulls: 1,
+            pulls_per_second: 5,
+            pull_burst: 10,
+            credential_verification: "NeverVerifyPreloadedImages".into(),
+            verification_allowlist: Vec::new(),
+            credential_providers: None,
+            credential_provider_dir: None,
+        }
     }
 }
 
@@ -411,6 +432,11 @@ impl Sections {
             ("node.pod_logs_dir", Some(&self.node.pod_logs_dir)),
             ("node.state_dir", Some(&self.node.state_dir)),
             ("static_pods.path", self.static_pods.path.as_ref()),
+            ("images.credential_providers", self.images.credential_providers.as_ref()),
+            (
+                "images.credential_provider_dir",
+                self.images.credential_provider_dir.as_ref(),
+            ),
             ("network.socket", Some(&self.network.socket)),
             ("network.conf_dir", Some(&self.network.conf_dir)),
             ("api.kubeconfig", self.api.as_ref().map(|a| &a.kubeconfig)),
@@ -428,6 +454,14 @@ impl Sections {
         problems.extend(self.node.problems(self.api.is_some()));
         if self.images.parallel_pulls == 0 {
             problems.push("images.parallel_pulls = 0: at least one image must be pulled at a time".into());
+        }
+        if let Err(problem) = self.images.verification() {
+            problems.push(format!(
+                "images.credential_verification and images.verification_allowlist: {problem}"
+            ));
+        }
+        if self.images.credential_providers.is_some() != self.images.credential_provider_dir.is_some() {
+            problems.push("images.credential_providers and images.credential_provider_dir need each other: write both, or neither".into());
         }
         if self.static_pods.poll.0.is_zero() || self.metrics.push_interval.0.is_zero() {
             problems.push("static_pods.poll and metrics.push_interval must be longer than 0".into());

@@ -40,6 +40,8 @@ scenarios! {
         init_containers_run_in_order,
         failing_init_container_holds_the_pod,
         environment_is_complete,
+        variables_come_from_files,
+        user_namespaces_need_a_runtime_that_can,
         restart_policies_decide_the_phase,
         termination_messages_are_kept,
         crash_loop_backs_off,
@@ -73,6 +75,8 @@ scenarios! {
         never_pulled_images_are_reported,
         unreachable_registries_back_off,
         an_image_is_pulled_from_a_registry,
+        private_images_need_credentials,
+        image_volumes_are_pulled_and_left_to_the_runtime,
     }
     together network::{
         pods_reach_each_other,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::spec::{STAY, once, pod, shell};
 use crate::world::{Ctx, LATE, SOON, See, eventually, same};
@@ -126,6 +126,70 @@ pub(super) async fn environment_is_complete(ctx: Ctx) -> Result<()> {
         "ARG=p!",
     ];
     same("the environment", log.lines().collect::<Vec<_>>(), expected.to_vec())
+}
+
+pub(super) async fn variables_come_from_files(ctx: Ctx) -> Result<()> {
+    let write = r#"printf "GREETING='hello\nworld' # two lines\nEMPTY=''\n" > /work/vars.env; ln -s /vars.env /work/link.env; ln -s /etc/hostname /work/out.env"#;
+    let mounts = json!({ "volumeMounts": [{ "name": "work", "mountPath": "/work" }] });
+    let from = |name: &str, path: &str, key: &str, optional: bool| {
+        let file = json!({ "volumeName": "work", "path": path, "key": key, "optional": optional });
+        json!({ "name": name, "valueFrom": { "fileKeyRef": file } })
+    };
+    let with = |name: &str, env: Value| {
+        pod(
+            name,
+            &json!({
+                "restartPolicy": "Never",
+                "volumes": [{ "name": "work", "emptyDir": {} }],
+                "initContainers": [shell("write", write, &mounts)],
+                // The volume is not mounted here: the variables are all that the container gets of it.
+                "containers": [shell("main", r#"echo "$A|$B|${C-unset}""#, &json!({ "env": env }))],
+            }),
+        )
+    };
+    let good = json!([
+        from("A", "vars.env", "GREETING", false),
+        from("B", "../link.env", "GREETING", false),
+        from("C", "vars.env", "EMPTY", true),
+    ]);
+    ctx.create(&with("good", good)).await?;
+    let pod = ctx.wait_phase("good", "Succeeded").await?;
+    same(
+        "the variables",
+        ctx.log(&pod, "main")?.as_str(),
+        "hello\nworld|hello\nworld|unset\n",
+    )?;
+    for (name, path, key, expected) in [
+        ("out", "out.env", "X", "couldn't parse env file"),
+        (
+            "key",
+            "vars.env",
+            "EMPTY",
+            r#"environment variable key "EMPTY" not found in file "vars.env""#,
+        ),
+    ] {
+        ctx.create(&with(name, json!([from("A", path, key, false)]))).await?;
+        let message = ctx
+            .wait(name, "CreateContainerConfigError", SOON, |p| {
+                let waiting = p.status_of("main")?.state.as_ref()?.waiting.clone()?;
+                (waiting.reason.as_deref() == Some("CreateContainerConfigError")).then_some(waiting.message?)
+            })
+            .await?;
+        same("the message", message.as_str(), expected)?;
+    }
+    Ok(())
+}
+
+/// This containerd says nothing of user namespaces, so it has none.
+pub(super) async fn user_namespaces_need_a_runtime_that_can(ctx: Ctx) -> Result<()> {
+    let mut pod = once("p", "true", &json!({}));
+    pod["spec"]["hostUsers"] = json!(false);
+    ctx.create(&pod).await?;
+    same(
+        "the event",
+        ctx.wait_event("p", "FailedCreatePodSandBox").await?.as_str(),
+        "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+    )
 }
 
 pub(super) async fn restart_policies_decide_the_phase(ctx: Ctx) -> Result<()> {
