@@ -14,7 +14,7 @@ use crate::certificates::Pairs;
 use crate::error::{self, Call};
 use crate::limit::Limiter;
 use crate::link::Link;
-use crate::{EventRecorder, NodeApi, ObjectCache, PodWriter};
+use crate::{EventRecorder, NodeApi, ObjectCache, PodWriter, Reviews};
 
 /// How the API is reached. The numbers are the kubelet's.
 #[derive(Clone, Debug)]
@@ -117,6 +117,11 @@ impl Client {
     /// Writes to pods.
     pub fn pods(&self) -> PodWriter {
         PodWriter::new(self.clone())
+    }
+
+    /// Who may use the node's server.
+    pub fn access(&self) -> Reviews {
+        Reviews::new(self.clone())
     }
 
     /// What pods refer to. Its watches end with the token.

@@ -12,6 +12,7 @@
 //!
 //! All of them end with their cancellation token.
 
+mod access;
 mod certificates;
 mod client;
 mod error;
@@ -28,6 +29,7 @@ mod watching;
 #[cfg(test)]
 mod mock;
 
+pub use access::Reviews;
 pub use certificates::{
     CertificateError, CredentialsConfig, NodeCredentials, Pair, Pairs, RequestError, serving_certificate,
 };

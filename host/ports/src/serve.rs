@@ -1,5 +1,6 @@
 //! What the node's HTTPS server asks of the agent.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +61,9 @@ pub trait Node: Send + Sync + 'static {
     async fn run(&self, container: &ContainerRef, command: &[String]) -> Result<Vec<u8>>;
     /// Where the runtime waits for the streams of a command.
     async fn exec(&self, container: &ContainerRef, command: &[String], streams: Streams) -> Result<String>;
-    /// Where the runtime waits for the streams of the container's own process. Whether it has a terminal says the pod.
-    async fn attach(&self, container: &ContainerRef, streams: Streams) -> Result<String>;
+    /// Where the runtime waits for the streams of the container's own process, and which they are: whether it has a terminal
+    /// says the pod.
+    async fn attach(&self, container: &ContainerRef, streams: Streams) -> Result<(String, Streams)>;
     /// Where the runtime waits for connections to ports of the pod.
     async fn port_forward(&self, pod: &PodKey, ports: &[u16]) -> Result<String>;
     /// Writes the container's state into an archive.
@@ -71,4 +73,30 @@ pub trait Node: Send + Sync + 'static {
     async fn metrics(&self, of: MetricsOf) -> Result<String>;
     /// The Summary of `/stats/summary`.
     async fn summary(&self, only_cpu_and_memory: bool) -> Result<Value>;
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What is to be done to the node: a verb on one of its subresources.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Attributes {
+    /// Empty for methods that have none.
+    pub verb: &'static str,
+    pub subresource: &'static str,
+}
+
+/// The API's word about who may use the node's server.
+#[async_trait]
+pub trait Access: Send + Sync + 'static {
+    /// Whose token it is (a TokenReview). None if it is nobody's.
+    async fn identify(&self, token: &str) -> Result<Option<User>>;
+    /// Whether the user may (a SubjectAccessReview).
+    async fn may(&self, user: &User, attributes: Attributes) -> Result<bool>;
 }

@@ -1,18 +1,28 @@
 //! The node's HTTPS server: what the API server, `kubectl` and monitoring ask a node (the kubelet contract, node G).
 //!
 //! [`Service`] answers one request from the agent, behind [`witlet_ports::serve::Node`], and joins streams into containers with
-//! the runtime's streaming server. It trusts who calls it: the listener decides who may.
+//! the runtime's streaming server. It trusts who calls
+//! it: a [`Listener`] speaks TLS and lets a [`Guard`] decide who may.
 
+mod access;
+pub mod certificate;
 mod files;
 mod from_api;
 mod health;
+mod listen;
 mod query;
 mod remote;
 mod reply;
 mod route;
 mod service;
+mod spdy;
+pub mod tls;
+mod translate;
 mod upgrade;
+mod websocket;
 
+pub use access::{Authentication, Authorization, Guard, Presented};
 pub use from_api::{ApiRequest, not_yet};
+pub use listen::{Listener, Side};
 pub use reply::Body;
 pub use service::{Handlers, Service};

@@ -96,6 +96,14 @@ impl Route {
         )
     }
 
+    /// Whether the read-only port has it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Healthz(_) | Self::Pods | Self::Summary | Self::Metrics(_) | Self::Slis
+        )
+    }
+
     /// Those that are not there at all without debugging.
     pub(crate) fn is_hidden_without_debugging(&self) -> bool {
         matches!(

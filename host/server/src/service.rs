@@ -21,7 +21,7 @@ use crate::query::{self, get};
 use crate::reply::{self, Reply};
 use crate::route::Route;
 use crate::upgrade::{self, Hold};
-use crate::{files, remote};
+use crate::{files, remote, translate};
 
 type Query = Vec<(String, String)>;
 
@@ -96,6 +96,22 @@ impl Service {
             Route::Exec(_) | Route::Attach(_) | Route::PortForward(..) => self.upgraded(route, request, &query).await,
             route => self.plain(route, request, &query).await,
         }
+    }
+
+    /// What the read-only port answers: no logs, no streams, nothing that changes anything.
+    pub(crate) async fn answer_read_only(&self, request: Request<Incoming>) -> Reply {
+        let route = Route::of(request.uri().path());
+        if route.is_debugging() {
+            return reply::text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n");
+        }
+        if !route.is_read_only() {
+            return reply::not_found();
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return reply::method_not_allowed();
+        }
+        let query = query::parse(request.uri().query().unwrap_or_default());
+        self.plain(route, request, &query).await
     }
 
     async fn plain(&self, route: Route, request: Request<Incoming>, query: &Query) -> Reply {
@@ -196,7 +212,7 @@ impl Service {
         if !matches!(*request.method(), Method::GET | Method::POST) {
             return reply::method_not_allowed();
         }
-        let streams = if matches!(route, Route::PortForward(..)) {
+        let mut streams = if matches!(route, Route::PortForward(..)) {
             Streams::default()
         } else {
             match remote::streams(query) {
@@ -228,7 +244,13 @@ impl Service {
                 let command: Vec<String> = query::all(query, "command").map(str::to_owned).collect();
                 self.node.exec(container, &command, streams).await
             }
-            Route::Attach(container) => self.node.attach(container, streams).await,
+            Route::Attach(container) => {
+                let attached = self.node.attach(container, streams).await;
+                attached.map(|(url, real)| {
+                    streams = real;
+                    url
+                })
+            }
             _ => return reply::not_found(),
         };
         let Ok(slot) = self.streams.clone().try_acquire_owned() else {
@@ -243,7 +265,18 @@ impl Service {
             idle: self.handlers.stream_idle,
         };
         let joined = match found {
-            Ok(url) => upgrade::proxy(request, &url, hold).await,
+            Ok(url) => {
+                let offers = |protocol: &str| {
+                    remote::protocols(request.headers()).is_some_and(|offered| offered.contains(&protocol))
+                };
+                match route {
+                    Route::PortForward(..) if offers(remote::TUNNEL) => translate::tunnel(request, &url, hold).await,
+                    Route::Exec(_) | Route::Attach(_) if offers(translate::V5) => {
+                        translate::remote_command(request, &url, streams, hold).await
+                    }
+                    _ => upgrade::proxy(request, &url, hold).await,
+                }
+            }
             Err(error) => Err(error),
         };
         joined.unwrap_or_else(|error| failure(&error))

@@ -3,6 +3,7 @@
 mod problems;
 pub(crate) mod schema;
 mod sections;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use witlet_plugin_host::config::PluginsConfig;
 
 pub(crate) use problems::Problems;
 pub(crate) use sections::*;
+pub(crate) use server::*;
 
 /// The default plugins, and what they are granted.
 const DEFAULT_PLUGINS: &str = include_str!("../default-plugins.toml");

@@ -28,10 +28,11 @@ pub(crate) fn write_endpoints(
     api: Option<&str>,
     kubeconfig: &Path,
     healthz: Option<&str>,
+    server: Option<&str>,
 ) -> io::Result<()> {
     let dir = state_dir.join("run");
     fs::create_dir_all(&dir)?;
-    let endpoints = json!({ "api": api, "kubeconfig": kubeconfig, "healthz": healthz });
+    let endpoints = json!({ "api": api, "kubeconfig": kubeconfig, "healthz": healthz, "server": server });
     replace(&dir.join("endpoints.json"), &format!("{endpoints:#}\n"))
 }
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod configz;
 mod files;
 mod kubelet;
 mod machine;
@@ -9,6 +10,7 @@ mod plugin;
 mod proxy;
 mod reload;
 mod run;
+mod serve;
 mod service;
 
 use std::path::PathBuf;

@@ -18,12 +18,11 @@ use witlet_ports::Error;
 use witlet_ports::api::{Events, Objects};
 use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
-use witlet_server::{Handlers, Service};
 
 use crate::config::{Config, NetworkMode, Sections};
 use crate::proxy::ToAgent;
 use crate::service::Notifier;
-use crate::{builtin, files, machine, plugin, reload};
+use crate::{builtin, files, machine, plugin, reload, serve};
 
 /// How often plugin files are looked at.
 const PLUGIN_WATCH: Duration = Duration::from_secs(1);
@@ -64,7 +63,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             .map_err(|e| Failure::Start(Box::new(e)))?;
     }
     machine::prepare(sections)?;
-    let (node_options, settings) = machine::describe(sections).await?;
+    let (mut node_options, settings) = machine::describe(sections).await?;
     let users = machine::users(sections)?;
     let images = machine::images(sections)?;
     let node_name = settings.node_name.clone();
@@ -74,6 +73,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let api_shutdown = CancellationToken::new();
     let to_agent = Arc::new(ToAgent::default());
     let api = start_api(sections, &node_name, &to_agent, &api_shutdown).await?;
+    // Its port is part of the node's status.
+    let server = serve::Prepared::new(sections, &node_name, &settings.node_ips).await?;
+    if let Some(address) = server.address() {
+        node_options.config.port = address.port();
+    }
+    let served = server.address().map(|address| format!("https://{address}"));
     let credentials = credentials(sections, &node_name, &shutdown).await?;
     if shutdown.is_cancelled() {
         return Ok(());
@@ -86,6 +91,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     .map_err(|e| Failure::Start(Box::new(e)))?;
     let objects: Arc<dyn Objects> = Arc::new(client.objects(shutdown.clone()));
     let nodes = client.nodes(shutdown.clone());
+    if let Some(api) = sections.api.as_ref().filter(|_| sections.server.tls_bootstrap) {
+        let pairs = witlet_kube::serving_certificate(&client, &api.cert_dir, nodes.watch(), shutdown.clone())
+            .map_err(|e| Failure::Start(Box::new(e)))?;
+        tokio::spawn(serve::signed(pairs, server.serving.clone(), shutdown.clone()));
+    }
     let static_pods = match &sections.static_pods.path {
         Some(path) => {
             let references = sections.standalone.is_some();
@@ -175,8 +185,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     )
     .await?;
 
-    let service = Arc::new(Service::new(agent.service(), Handlers::default(), shutdown.clone()));
-    to_agent.connect(service);
+    let service = serve::service(sections, agent.service(), &shutdown);
+    to_agent.connect(service.clone());
+    server.start(sections, &service, Arc::new(client.access()), &shutdown);
 
     let healthz = agent.health.map(|address| format!("http://{address}"));
     if let Err(error) = files::write_endpoints(
@@ -184,6 +195,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         api.url.as_deref(),
         &api.kubeconfig,
         healthz.as_deref(),
+        served.as_deref(),
     ) {
         warn!(%error, "cannot write run/endpoints.json");
     }

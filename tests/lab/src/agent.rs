@@ -22,6 +22,8 @@ pub struct Endpoints {
     pub api: String,
     /// `http://127.0.0.1:port`; `/healthz` and `/metrics`
     pub healthz: String,
+    /// `https://127.0.0.1:port`; the node's HTTPS API
+    pub server: String,
     pub kubeconfig: PathBuf,
 }
 
@@ -68,6 +70,7 @@ conf_dir = "{dir}/cni/net.d"
 
 [server]
 healthz = "127.0.0.1:0"
+listen = "127.0.0.1:0"
 
 [plugin.network-cni]
 config = {{ bridge = "{bridge}", subnet = "{subnet}", bin_dirs = ["/usr/lib/cni"], data_dir = "{dir}/ipam" }}
@@ -113,6 +116,7 @@ impl Agent {
         let endpoints = Endpoints {
             api: String::new(),
             healthz: String::new(),
+            server: String::new(),
             kubeconfig: PathBuf::new(),
         };
         Ok(Self {
@@ -139,6 +143,7 @@ impl Agent {
                 Some(Endpoints {
                     api: text("api")?,
                     healthz: text("healthz")?,
+                    server: text("server")?,
                     kubeconfig: text("kubeconfig")?.into(),
                 })
             }))

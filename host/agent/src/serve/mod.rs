@@ -188,7 +188,7 @@ impl Node for NodeService {
         self.context.ports.runtime.exec(&found.id, command, streams).await
     }
 
-    async fn attach(&self, container: &ContainerRef, streams: Streams) -> Result<String> {
+    async fn attach(&self, container: &ContainerRef, streams: Streams) -> Result<(String, Streams)> {
         let pod = self.pod_of(container)?;
         let found = self.running(&pod, container).await.map_err(inside)?;
         let (Some(found), Some(spec)) = (found, spec_of(&pod, &container.container)) else {
@@ -203,7 +203,8 @@ impl Node for NodeService {
             ..streams
         };
         self.let_in(&pod, access(Verb::Attach, container, &[], streams)).await?;
-        self.context.ports.runtime.attach(&found.id, streams).await
+        let url = self.context.ports.runtime.attach(&found.id, streams).await?;
+        Ok((url, streams))
     }
 
     async fn port_forward(&self, wanted: &PodKey, ports: &[u16]) -> Result<String> {

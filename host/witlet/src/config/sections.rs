@@ -10,6 +10,8 @@ use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
 use witlet_plugin_host::units::Span;
 
+use super::server::Server;
+
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sections {
@@ -306,39 +308,6 @@ impl Default for Images {
     }
 }
 
-/// An address, or `off`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Listen(pub(crate) Option<SocketAddr>);
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let parsed = text.parse().map(|address| Self(Some(address)));
-        parsed.map_err(|_| {
-            serde::de::Error::custom(format!(
-                "{text:?} is neither an address such as \"127.0.0.1:10248\" nor \"off\""
-            ))
-        })
-    }
-}
-
-#[derive(Clone, PartialEq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Server {
-    pub(crate) healthz: Listen,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            healthz: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 10248)))),
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
@@ -387,6 +356,19 @@ impl Sections {
             NetworkMode::Runtime
         };
         self.network.mode.unwrap_or(default)
+    }
+
+    /// The server of a cluster's node is for others; that of a node of its own for whoever is on it.
+    pub(crate) fn server_listen(&self) -> Option<SocketAddr> {
+        let address = if self.standalone.is_some() {
+            [127, 0, 0, 1]
+        } else {
+            [0, 0, 0, 0]
+        };
+        match self.server.listen {
+            Some(listen) => listen.0,
+            None => Some(SocketAddr::from((address, 10250))),
+        }
     }
 
     /// The sections that differ, without the plugins'.
@@ -452,6 +434,7 @@ impl Sections {
             }
         }
         problems.extend(self.node.problems(self.api.is_some()));
+        problems.extend(self.server.problems(self.api.is_some()));
         if self.images.parallel_pulls == 0 {
             problems.push("images.parallel_pulls = 0: at least one image must be pulled at a time".into());
         }

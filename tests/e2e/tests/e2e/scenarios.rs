@@ -10,6 +10,7 @@ mod plugins;
 mod probes;
 mod restart;
 mod scale;
+mod server;
 mod sidecars;
 mod sinks;
 mod static_pods;
@@ -101,6 +102,10 @@ scenarios! {
         ports_are_forwarded,
         files_are_copied,
         a_pod_is_debugged,
+    }
+    together server::{
+        only_the_known_are_let_in,
+        the_administrator_is_answered,
     }
     together config::{
         mistakes_are_listed_together,

@@ -66,6 +66,12 @@ impl World {
             .clone()
     }
 
+    /// `https://…` of the node's own server.
+    pub(crate) fn server(&self) -> String {
+        let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.endpoints.server.clone()
+    }
+
     /// Made anew each time: after a restart the agent listens elsewhere.
     pub(crate) async fn client(&self) -> Result<Client> {
         let file = self.kubeconfig();

@@ -244,7 +244,7 @@ pub(super) async fn a_terminal_is_one(ctx: Ctx) -> Result<()> {
 }
 
 pub(super) async fn processes_are_attached_to(ctx: Ctx) -> Result<()> {
-    let script = "while read line; do echo got $line; [ $line = end ] && exit 0; done";
+    let script = "while read line; do echo got $line; [ $line = end ] && sleep 1 && exit 0; done";
     for (way, websockets) in WAYS {
         let name = format!("reads-{}", way.to_lowercase());
         let container = shell("main", script, &json!({ "stdin": true }));
@@ -313,6 +313,6 @@ pub(super) async fn a_pod_is_debugged(ctx: Ctx) -> Result<()> {
     ctx.wait_ready("web").await?;
     let image = format!("--image={BUSYBOX}");
     let args = ["debug", "-i", "pod/web", &image, "--target=web", "--", "sh"];
-    let input = "echo beside $(cat /proc/1/comm); exit\n";
+    let input = "echo beside $(cat /proc/1/comm); sleep 1; exit\n";
     converse(command(&ctx, &args), input, "beside demo-web").await
 }
