@@ -233,3 +233,19 @@ pub(crate) fn clean(mut text: String, max: usize) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_guests_are_harmless() {
+        assert_eq!(
+            clean("a\u{1b}[2Jb\r\u{0}c\nd\te".into(), 100),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\nd\te"
+        );
+        // Cut between characters, not within one.
+        assert_eq!(clean("aé".repeat(10), 5), "aéa…");
+        assert_eq!(clean("short".into(), 5), "short");
+    }
+}
