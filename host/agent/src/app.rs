@@ -17,6 +17,7 @@ use witlet_ports::serve::Node;
 use witlet_ports::sink::Family;
 use witlet_ports::{Error, Result};
 
+use crate::allocations::Allocations;
 use crate::context::{Context, Intervals, Ports};
 use crate::images::{self, Images};
 use crate::metrics::{self, Metrics};
@@ -85,10 +86,12 @@ impl Agent {
         let runtime_health = runtime_watch.health();
         // Before the first pod: whether the network is up, and what the runtime can do.
         runtime_watch.check().await;
+        let allocations = Arc::new(Allocations::open(&config.node.root_dir)?);
         let context = Arc::new(Context {
             users: config.users,
             runtime: runtime_health.clone(),
             images: Images::start(ports.runtime.clone(), config.images).await,
+            allocations: allocations.clone(),
             probes: ProbeRunner::new(
                 ports.probes.clone(),
                 ports.events.clone(),
@@ -107,6 +110,7 @@ impl Agent {
             ports: ports.clone(),
         });
         let mut tasks = JoinSet::new();
+        tasks.spawn(allocations.run(shutdown.clone()));
 
         if let Some(cni) = config.cni {
             serve_cni(&mut tasks, &cni, &ports, &sources, &shutdown)?;

@@ -21,6 +21,7 @@ use witlet_ports::runtime::Runtime;
 use witlet_ports::sink::Sinks;
 use witlet_ports::volume::Volumes;
 
+use crate::allocations::Allocations;
 use crate::images::Images;
 use crate::metrics::Metrics;
 use crate::node::RuntimeHealth;
@@ -95,6 +96,7 @@ pub struct Context {
     pub probes: ProbeRunner,
     pub status: StatusWriter,
     pub sync_loop: SyncLoop,
+    pub allocations: Arc<Allocations>,
     pub metrics: Arc<Metrics>,
 }
 

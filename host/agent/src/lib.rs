@@ -8,6 +8,7 @@
 //! | [`probes`] | 1 per probe | facts of a pod | results, nudges |
 //! | [`images`] | - | workers | limited, de-duplicated pulls |
 //! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
+//! | [`allocations`] | 1 | what pods were allocated and given | two files |
 //! | [`mirrors`] | 1 | static pods, API pods | mirror pods |
 //! | [`node`] | 1 | runtime status, machine facts | node object, lease, [`witlet_core::plan::Rules`] |
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
@@ -15,6 +16,7 @@
 //! | [`serve`] | - | the node's server | pods, logs, addresses of streams into containers |
 //! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
 
+pub mod allocations;
 pub mod app;
 pub mod clock;
 pub mod cni;

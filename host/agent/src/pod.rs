@@ -9,6 +9,7 @@ pub mod image_volumes;
 mod kill;
 mod objects;
 pub mod observe;
+mod resize;
 mod sandbox;
 mod start;
 mod subpath;

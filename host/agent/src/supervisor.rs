@@ -14,10 +14,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use witlet_core::admission;
-use witlet_core::desired::{
-    ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Rejection, Source, is_mirror, key,
-};
+use witlet_core::desired::{ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Source, is_mirror, key};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_ports::source::PodSet;
 
@@ -25,6 +22,12 @@ use crate::context::Context;
 use crate::pleg::{Listed, RuntimePods};
 use crate::pod::gc;
 use crate::pod::worker::{Ended, Nudge, Worker};
+
+mod admit;
+mod resize;
+
+use admit::{Verdict, Waiting};
+use resize::Wish;
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
@@ -74,6 +77,8 @@ pub struct Supervisor {
     cleaning: BTreeSet<PodUid>,
     /// Cleaned up, with what the runtime's list showed of them before: it may show that for a while.
     cleaned: BTreeMap<PodUid, Listed>,
+    /// Critical pods for which others have to end first.
+    waiting: BTreeMap<PodUid, Waiting>,
 }
 
 struct Finished {
@@ -87,6 +92,9 @@ struct Entry {
     key: PodKey,
     /// As the source delivered it, to see whether it changed.
     raw: Arc<Pod>,
+    /// The same, marked with its source: with the resources that its spec asks for.
+    wanted: Arc<Pod>,
+    wish: Wish,
 }
 
 impl Supervisor {
@@ -102,6 +110,7 @@ impl Supervisor {
             cleanups: JoinSet::new(),
             cleaning: BTreeSet::new(),
             cleaned: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -182,26 +191,36 @@ impl Supervisor {
             if let Some(entry) = self.workers.get_mut(*uid) {
                 if !Arc::ptr_eq(&entry.raw, pod) {
                     entry.raw = (*pod).clone();
-                    entry.desired.send_modify(|d| d.pod = mark(pod, *source, Some(&d.pod)));
+                    let marked = mark(pod, *source, Some(&entry.wanted));
+                    let before = std::mem::replace(&mut entry.wanted, marked);
+                    resize::update(&self.context, entry, &before);
                 }
             } else if !self.cleaning.contains(*uid) && !self.done_with(uid, pod) {
                 new.push((uid, pod, *source));
             }
         }
         new.sort_by(|a, b| a.1.metadata.creation_timestamp.cmp(&b.1.metadata.creation_timestamp));
+        self.waiting.retain(|uid, _| wanted.contains_key(uid));
         for (uid, pod, source) in new {
             // Two static pods of one name never run together (the kubelet contract, pod 1.4 rule 24).
             if source == Source::File && self.workers.values().any(|e| e.key == key(pod)) {
                 continue;
             }
+            let wanted = mark(pod, source, None);
+            let mut desired = DesiredPod::new(self.allocated(&wanted), source);
+            match self.admit(&desired) {
+                Verdict::Admitted => {}
+                Verdict::Rejected(rejection) => desired.rejected = Some(rejection),
+                // It is looked at again when one of those ends for which it waits.
+                Verdict::Wait => continue,
+            }
             self.finished.remove(uid);
-            let mut desired = DesiredPod::new(mark(pod, source, None), source);
-            desired.rejected = self.admit(&desired);
-            self.spawn(desired, pod.clone(), listed.contains_key(uid));
+            self.spawn(desired, pod.clone(), wanted, listed.contains_key(uid));
         }
         if !ready {
             return;
         }
+        self.decide_resizes();
 
         let gone = self
             .workers
@@ -229,7 +248,8 @@ impl Supervisor {
             if pod.alive {
                 info!(pod = %pod.key, %uid, "ending a pod that nobody wants");
                 let orphan = Arc::new(orphan(uid, &pod.key));
-                self.spawn(DesiredPod::new(orphan.clone(), Source::Runtime), orphan, true);
+                let desired = DesiredPod::new(orphan.clone(), Source::Runtime);
+                self.spawn(desired, orphan.clone(), orphan, true);
             } else {
                 self.clean_up(uid.clone(), pod.key.clone(), Some(pod.clone()), false);
             }
@@ -249,32 +269,9 @@ impl Supervisor {
         }
     }
 
-    /// May it run here? Pods that are ending or have ended are not asked.
-    fn admit(&self, desired: &DesiredPod) -> Option<Rejection> {
-        let ending = desired.pod.metadata.deletion_timestamp.is_some();
-        if ending || ended(&desired.pod) {
-            return None;
-        }
-        let node = self.context.ports.nodes.current()?;
-        // Before the node's own status is in the API, nobody could say what fits.
-        node.status.as_ref()?.allocatable.as_ref()?;
-        let active: Vec<Arc<Pod>> = self
-            .workers
-            .values()
-            .map(|e| e.desired.borrow())
-            .filter(|d| d.rejected.is_none() && !ended(&d.pod))
-            .map(|d| d.pod.clone())
-            .collect();
-        let others = active.iter().map(|p| &**p);
-        let rejection = admission::admit(&desired.pod, others, &node, &self.context.admission).err()?;
-        info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
-        self.context
-            .event(&desired.pod, true, &rejection.reason, rejection.message.clone());
-        Some(rejection)
-    }
-
-    fn spawn(&mut self, desired: DesiredPod, raw: Arc<Pod>, in_runtime: bool) {
+    fn spawn(&mut self, desired: DesiredPod, raw: Arc<Pod>, wanted: Arc<Pod>, in_runtime: bool) {
         let (uid, key) = (desired.uid(), desired.key());
+        let wish = Wish::of(&desired, &wanted);
         let (sender, receiver) = watch::channel(desired);
         let nudge = Arc::new(Nudge::default());
         self.context.nudges.insert(uid.clone(), nudge.clone());
@@ -287,6 +284,8 @@ impl Supervisor {
                 desired: sender,
                 key,
                 raw,
+                wanted,
+                wish,
             },
         );
         self.context.metrics.workers(self.workers.len());
@@ -302,6 +301,7 @@ impl Supervisor {
         let context = self.context.clone();
         self.cleanups.spawn(async move {
             context.status.forget(&uid);
+            context.allocations.forget(&uid);
             context.images.forget(&uid);
             let clean = match gc::remove_pod(&context, &uid, &key, released).await {
                 Ok(()) => true,
@@ -322,6 +322,8 @@ impl Supervisor {
         if !self.sources.api.borrow().synced || !self.sources.files.borrow().synced {
             return;
         }
+        self.expire_waiting();
+        self.forget_allocations();
         let Ok(entries) = std::fs::read_dir(self.context.node.root_dir.join("pods")) else {
             return;
         };

@@ -3,8 +3,10 @@
 //! The scheduler has asked before, but with what it knew then; and static pods were never asked about.
 
 mod affinity;
+pub mod features;
 mod fit;
 mod ports;
+pub mod preempt;
 mod taints;
 #[cfg(test)]
 mod tests;
@@ -12,7 +14,7 @@ mod tests;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::desired::{Rejection, uid};
-use crate::resources::oom::is_static;
+use crate::resources::oom::{is_critical, is_static};
 use crate::{apparmor, sysctl};
 
 const OS: &str = "linux";
@@ -26,49 +28,97 @@ pub struct Settings {
     pub apparmor: bool,
 }
 
+/// Why a pod may not run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Refusal {
+    pub rejection: Rejection,
+    /// A critical pod that lacks nothing but room: how much. Others may have to go for it.
+    pub missing: Vec<Shortage>,
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        let missing = Vec::new();
+        Self { rejection, missing }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        refusal.rejection
+    }
+}
+
+/// So much more than there is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shortage {
+    pub resource: String,
+    /// Thousandths of cpus; of all else whole units.
+    pub amount: i64,
+}
+
 /// `others` are the pods that run or are to run here; the pod itself is left out of them. The first refusal holds.
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
     node: &Node,
     settings: &Settings,
-) -> Result<(), Rejection> {
+) -> Result<(), Refusal> {
     let own = uid(pod);
     let others: Vec<&Pod> = others.filter(|other| uid(other) != own).collect();
     sysctls(pod, node, settings)?;
     platform(pod, node)?;
-    fit::check(pod, &others, node)?;
+    let short = fit::check(pod, &others, node);
+    let mut failures = Vec::new();
     if !affinity::matches(pod, node) {
-        return Err(predicate(
+        failures.push(predicate(
             "NodeAffinity",
             "node(s) didn't match Pod's node affinity/selector",
         ));
     }
     if !named(pod, node) {
-        return Err(predicate("NodeName", "node(s) didn't match the requested node name"));
+        failures.push(predicate("NodeName", "node(s) didn't match the requested node name"));
     }
     if ports::conflict(pod, &others) {
-        return Err(predicate(
+        failures.push(predicate(
             "NodePorts",
             "node(s) didn't have free ports for the requested pod ports",
         ));
     }
     // A static pod tolerates everything: nobody could move it elsewhere.
     if !is_static(pod) && !taints::tolerated(pod, node) {
-        return Err(predicate(
+        failures.push(predicate(
             "TaintToleration",
             "node(s) had taints that the pod didn't tolerate",
         ));
     }
+    first(pod, short, failures)?;
     let pending = pod
         .status
         .as_ref()
         .and_then(|s| s.phase.as_deref())
         .is_none_or(|p| p == "Pending");
     if pending && let Err(why) = apparmor::enforceable(pod, settings.apparmor) {
-        return Err(rejection("AppArmor", format!("Cannot enforce AppArmor: {why}")));
+        return Err(rejection("AppArmor", format!("Cannot enforce AppArmor: {why}")).into());
     }
+    features::check(pod)?;
     Ok(())
+}
+
+/// The first failure is told, and room comes first. For a critical pod room can be made, but not if that would not help.
+fn first(pod: &Pod, short: Vec<fit::Short>, failures: Vec<Rejection>) -> Result<(), Refusal> {
+    let critical = is_critical(pod);
+    let Some(shortest) = short.first().filter(|_| !critical || failures.is_empty()) else {
+        return failures.into_iter().next().map_or(Ok(()), |first| Err(first.into()));
+    };
+    Err(Refusal {
+        rejection: shortest.rejection(),
+        missing: if critical {
+            short.iter().map(fit::Short::shortage).collect()
+        } else {
+            Vec::new()
+        },
+    })
 }
 
 fn rejection(reason: impl Into<String>, message: impl Into<String>) -> Rejection {

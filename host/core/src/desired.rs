@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 
+use crate::allocation::Resize;
 use crate::ids::{PodKey, PodUid};
 
 pub const ANNOTATION_CONFIG_SOURCE: &str = "kubernetes.io/config.source";
@@ -45,12 +46,14 @@ pub struct Rejection {
 
 #[derive(Clone, Debug)]
 pub struct DesiredPod {
+    /// With the resources that were allocated to it, which may not be those that its spec asks for now.
     pub pod: Arc<Pod>,
     pub source: Source,
     /// It vanished from its source: force-deleted, or its manifest is gone.
     pub removed: bool,
     pub kill: Option<KillRequest>,
     pub rejected: Option<Rejection>,
+    pub resize: Resize,
 }
 
 impl DesiredPod {
@@ -61,6 +64,7 @@ impl DesiredPod {
             removed: false,
             kill: None,
             rejected: None,
+            resize: Resize::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Domain types and pure decisions: no IO, no clock, no async. Everything here is a function of its arguments.
 
 pub mod admission;
+pub mod allocation;
 mod apparmor;
 pub mod backoff;
 pub mod certificate;

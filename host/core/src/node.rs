@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use crate::admission::features::DECLARED;
 use crate::resources::Quantity;
 use crate::runtime::Image;
 
@@ -248,6 +249,7 @@ pub fn build_status(
     });
     status.images = Some(images(&state.images, config.max_images));
     status.runtime_handlers = handlers(&state.handlers);
+    status.declared_features = Some(DECLARED.map(str::to_owned).into());
     status.features = state.supplemental_groups_policy.then_some(NodeFeatures {
         supplemental_groups_policy: Some(true),
     });

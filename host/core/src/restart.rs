@@ -1,6 +1,6 @@
 //! Whether a container starts again (the kubelet contract, pod 4.5).
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, PodStatus};
 
 use crate::observed::{self, ContainerState, ObservedPod};
 
@@ -51,8 +51,8 @@ pub fn should_restart_failed(spec: &PodSpec, container: &Container, exit_code: i
     matching_rule(container, exit_code).is_some() || policy(spec, container) != Policy::Never
 }
 
-/// Rules count only beside a policy of the container's own. Both actions there are (`Restart`, `RestartAllContainers`)
-/// start the container again.
+/// The first that matches counts, and only beside a policy of the container's own. Both actions there are (`Restart`,
+/// `RestartAllContainers`) start the container again.
 fn matching_rule(container: &Container, exit_code: i32) -> Option<&ContainerRestartRule> {
     container.restart_policy.as_ref()?;
     let rules = container.restart_policy_rules.as_ref()?;
@@ -67,6 +67,59 @@ fn matching_rule(container: &Container, exit_code: i32) -> Option<&ContainerRest
         })
     })?;
     matches!(rule.action.as_str(), "Restart" | "RestartAllContainers").then_some(rule)
+}
+
+/// The rule's action that begins the whole pod anew (4.2 rule 6).
+const ALL: &str = "RestartAllContainers";
+
+/// The condition that says so, until nothing of the old containers is left.
+pub(crate) const ALL_RESTARTING: &str = "AllContainersRestarting";
+
+/// Whether the exit of some container may begin the whole pod anew.
+pub(crate) fn may_restart_all(spec: &PodSpec) -> bool {
+    all_of(spec).any(|c| c.restart_policy_rules.iter().flatten().any(|r| r.action == ALL))
+}
+
+/// Whether this exit begins the whole pod anew.
+pub(crate) fn restarts_all(container: &Container, exit_code: i32) -> bool {
+    matching_rule(container, exit_code).is_some_and(|rule| rule.action == ALL)
+}
+
+/// A pod that begins anew: all of its containers are removed before the first one starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct RestartAll {
+    /// A container ended in a way that asks for it, and it was not done yet.
+    pub asked: bool,
+    /// Nothing of the old containers is left.
+    pub cleaned_up: bool,
+}
+
+impl RestartAll {
+    /// `before` is what was last shown: it knows of exits whose containers are removed already.
+    pub(crate) fn of(spec: &PodSpec, have: &ObservedPod, before: &PodStatus) -> Self {
+        if !may_restart_all(spec) {
+            return Self::default();
+        }
+        let mut conditions = before.conditions.iter().flatten();
+        let begun = conditions.any(|c| c.type_ == ALL_RESTARTING && c.status == "True");
+        let exited = |c: &Container| {
+            let latest = have.latest(&c.name).filter(|i| i.state == ContainerState::Exited);
+            latest.is_some_and(|i| restarts_all(c, i.exit_code))
+        };
+        Self {
+            asked: begun || all_of(spec).any(exited),
+            cleaned_up: all_of(spec).all(|c| have.latest(&c.name).is_none()),
+        }
+    }
+
+    /// Containers are to be removed.
+    pub(crate) fn is_going_on(self) -> bool {
+        self.asked && !self.cleaned_up
+    }
+}
+
+fn all_of(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
 /// Whether the next sync would start the container: it never existed, or its latest instance is not running and may be

@@ -116,6 +116,19 @@ impl Runtime for Cri {
         decode::sandbox(runtime!(self.pod_sandbox_status(message))?)
     }
 
+    async fn update_sandbox(&self, id: &str, overhead: &LinuxResources, resources: &LinuxResources) -> Result<()> {
+        let message = v1::UpdatePodSandboxResourcesRequest {
+            pod_sandbox_id: id.to_owned(),
+            overhead: Some(encode::resources(overhead)),
+            resources: Some(encode::resources(resources)),
+        };
+        match runtime!(self.update_pod_sandbox_resources(message)) {
+            // Older runtimes do not know it, and some of them say so in words.
+            Err(e) if e.class == Class::Unimplemented || e.message.contains("not implemented") => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
     async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>> {
         let message = v1::ListPodSandboxRequest {
             filter: encode::sandbox_filter(uid),

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::warn;
 use witlet_core::ids::PodUid;
-use witlet_ports::cgroups::{Cgroups, PodCgroup};
+use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup};
 use witlet_ports::{Class, Error, Result};
 
 mod hierarchy;
 mod names;
+mod reading;
 mod removal;
 mod systemd;
 mod values;
@@ -94,23 +95,6 @@ impl CgroupTree {
         self.make(tree.names.parent("BestEffort"), shares(MIN_SHARES)).await
     }
 
-    /// The weight of all Burstable pods together: the sum of their requests.
-    pub async fn set_burstable_shares(&self, weight: u64) -> Result<()> {
-        self.change(self.0.names.parent("Burstable"), shares(weight.max(MIN_SHARES)))
-            .await
-    }
-
-    /// Lets a pod's cgroup weigh next to nothing, where it cannot be removed yet.
-    pub async fn starve(&self, uid: &PodUid) -> Result<()> {
-        for path in self.0.of_pod(uid)? {
-            let here = path.clone();
-            if self.blocking(move |tree| Ok(tree.hierarchy.has(&here))).await? {
-                self.change(path, shares(MIN_SHARES)).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes the parents of all pods, where no pod is left. For a node that leaves the machine as it found it.
     pub async fn remove_empty(&self) -> Result<()> {
         let names = &self.0.names;
@@ -144,7 +128,7 @@ impl CgroupTree {
         self.blocking(move |tree| tree.make(&path, &values)).await
     }
 
-    async fn change(&self, path: String, values: Values) -> Result<()> {
+    async fn set(&self, path: String, values: Values) -> Result<()> {
         self.tell(&path, &values).await?;
         self.blocking(move |tree| tree.write(&path, &values)).await
     }
@@ -192,6 +176,45 @@ impl Cgroups for CgroupTree {
             hugepages: cgroup.hugepages.clone(),
         };
         self.make(self.0.names.pod(&cgroup.uid, &cgroup.qos), values).await
+    }
+
+    async fn current(&self, uid: &PodUid, qos: &str) -> Result<Cgroup> {
+        let path = self.0.names.pod(uid.as_str(), qos);
+        self.blocking(move |tree| tree.read(&path)).await
+    }
+
+    async fn change(&self, uid: &PodUid, qos: &str, change: &CgroupChange) -> Result<()> {
+        check_uid(uid)?;
+        let values = Values {
+            cpu_shares: change.cpu_shares,
+            cpu_period: change.cpu_quota.map(|_| change.cpu_period).filter(|p| *p > 0),
+            cpu_quota: change.cpu_quota.map(Some),
+            memory_limit: change.memory_limit.map(Some),
+            ..Values::default()
+        };
+        self.set(self.0.names.pod(uid.as_str(), qos), values).await
+    }
+
+    async fn memory_usage(&self, uid: &PodUid, qos: &str, container: Option<&str>) -> Result<u64> {
+        let path = self.0.names.pod(uid.as_str(), qos);
+        let container = container.map(str::to_owned);
+        self.blocking(move |tree| tree.memory_usage(&path, container.as_deref()))
+            .await
+    }
+
+    async fn set_burstable_shares(&self, weight: u64) -> Result<()> {
+        self.set(self.0.names.parent("Burstable"), shares(weight.max(MIN_SHARES)))
+            .await
+    }
+
+    async fn starve(&self, uid: &PodUid) -> Result<()> {
+        for path in self.0.of_pod(uid)? {
+            let here = path.clone();
+            if self.blocking(move |tree| Ok(tree.hierarchy.has(&here))).await? {
+                self.set(path, shares(MIN_SHARES)).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn remove(&self, uid: &PodUid) -> Result<()> {

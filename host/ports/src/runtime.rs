@@ -98,6 +98,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// No error if there is none.
     async fn remove_sandbox(&self, id: &str) -> Result<()>;
     async fn sandbox(&self, id: &str) -> Result<Sandbox>;
+    /// Tells of the size that the pod is about to have. No error from a runtime that has no use for it.
+    async fn update_sandbox(&self, id: &str, overhead: &LinuxResources, resources: &LinuxResources) -> Result<()>;
     /// Without network and addresses, which only `sandbox` reports. Of one pod, or of all.
     async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>>;
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use witlet_core::desired::{Rejection, uid};
 use witlet_core::ids::PodUid;
 use witlet_core::volumes::EMPTY_DIR;
-use witlet_ports::cgroups::{Cgroups, PodCgroup};
+use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup};
 use witlet_ports::network::{Attachment, Network, Sandbox};
 use witlet_ports::policy::{Policies, Review};
 use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
@@ -84,6 +84,26 @@ impl Cgroups for FakeNode {
                 Ok(())
             })
             .await
+    }
+
+    async fn current(&self, _uid: &PodUid, _qos: &str) -> Result<Cgroup> {
+        Ok(Cgroup::default())
+    }
+
+    async fn change(&self, _uid: &PodUid, _qos: &str, _change: &CgroupChange) -> Result<()> {
+        Ok(())
+    }
+
+    async fn memory_usage(&self, _uid: &PodUid, _qos: &str, _container: Option<&str>) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn set_burstable_shares(&self, _shares: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn starve(&self, _uid: &PodUid) -> Result<()> {
+        Ok(())
     }
 
     async fn remove(&self, uid: &PodUid) -> Result<()> {

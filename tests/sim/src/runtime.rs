@@ -429,6 +429,10 @@ impl Runtime for FakeRuntime {
         .await
     }
 
+    async fn update_sandbox(&self, id: &str, _: &LinuxResources, _: &LinuxResources) -> Result<()> {
+        self.call(format!("UpdatePodSandboxResources {id}"), |_| Ok(())).await
+    }
+
     async fn sandboxes(&self, uid: Option<&PodUid>) -> Result<Vec<Sandbox>> {
         let uid = uid.cloned();
         self.call("ListPodSandbox".into(), move |s| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+use witlet_core::allocation::PodResources;
 use witlet_core::desired::DesiredPod;
 use witlet_core::observed::Receipt;
 use witlet_core::plan::{Action, PodMemory, StartError, Volumes};
@@ -14,7 +15,7 @@ use witlet_ports::volume::Published;
 use crate::context::Context;
 use crate::pod::image_volumes::ImageVolumes;
 use crate::pod::worker::State;
-use crate::pod::{files, gc, kill, sandbox, start, volumes};
+use crate::pod::{files, gc, kill, resize, sandbox, start, volumes};
 
 /// What came of an action. Receipts and facts hold even where it failed half way.
 #[derive(Default)]
@@ -34,6 +35,12 @@ pub struct Outcome {
 pub enum Fact {
     Dirs,
     Cgroup(bool),
+    /// It is gone, and containers run somewhere else.
+    CgroupLost,
+    /// What cgroup and containers were given.
+    Actuated(PodResources),
+    /// Why, and when to try again.
+    ResizeFailed(String, Timestamp),
     Volumes(Volumes),
     Probes(bool),
     Started(String),
@@ -46,7 +53,16 @@ impl Fact {
     pub fn apply(self, memory: &mut PodMemory) {
         match self {
             Self::Dirs => memory.dirs = true,
-            Self::Cgroup(exists) => memory.cgroup = exists,
+            Self::Cgroup(exists) => {
+                memory.cgroup = exists;
+                memory.cgroup_lost = false;
+            }
+            Self::CgroupLost => memory.cgroup_lost = true,
+            Self::Actuated(resources) => memory.actuated = Some(resources),
+            Self::ResizeFailed(message, retry_at) => {
+                memory.resize.error = Some(message);
+                memory.resize.retry_at = Some(retry_at);
+            }
             Self::Volumes(volumes) => memory.volumes = volumes,
             Self::Probes(running) => memory.probing = running,
             Self::Started(name) => {
@@ -123,15 +139,7 @@ pub async fn execute(
                 Outcome::failed(Error::retry("cannot make the pod's directories").with_source(error))
             }
         },
-        Action::EnsureCgroup => {
-            let cgroup = pod_cgroup(pod, &context.node);
-            let result = context.ports.cgroups.ensure(&cgroup).await;
-            if let Err(error) = &result {
-                let text = format!("unable to ensure pod container exists: {error}");
-                context.event(pod, true, "FailedCreatePodContainer", text);
-            }
-            result.map(|()| Fact::Cgroup(true)).into()
-        }
+        Action::EnsureCgroup => ensure_cgroup(context, want, state).await,
         Action::MountVolumes => volumes::mount(context, want, state.mount_failures).await,
         Action::StartProbes => {
             context.probes.start(pod);
@@ -178,12 +186,18 @@ pub async fn execute(
                 Err(error) => Outcome::failed(error),
             }
         }
+        Action::Resize => resize::run(context, want, state).await,
         Action::CreateSandbox { attempt } => sandbox::create(context, want, *attempt, ending).await,
         Action::StartContainer {
             name,
             kind,
             restart_count,
-        } => start::container(context, want, state, name, *kind, *restart_count, ending).await,
+        } => {
+            let given = record(context, want, state, name);
+            let mut outcome = start::container(context, want, state, name, *kind, *restart_count, ending).await;
+            outcome.facts.extend(given);
+            outcome
+        }
         Action::UnmountVolumes => volumes::unmount(context, &want.uid()).await,
         Action::RemoveCgroup => context
             .ports
@@ -205,6 +219,42 @@ pub async fn execute(
     }
 }
 
+/// An existing one is left as it is, with what running containers rely on; resizes alone change it (the kubelet contract,
+/// node 72).
+async fn ensure_cgroup(context: &Context, want: &DesiredPod, state: &State) -> Outcome {
+    let cgroup = pod_cgroup(&want.pod, &context.node);
+    let cgroups = &context.ports.cgroups;
+    let uid = want.uid();
+    if cgroups.exists(&uid, &cgroup.qos).await {
+        return Outcome::fact(Fact::Cgroup(true));
+    }
+    if state.have.running().next().is_some() {
+        match cgroups.pods().await {
+            Ok(pods) if !pods.contains(&uid) => return Outcome::fact(Fact::CgroupLost),
+            Ok(_) => {}
+            Err(error) => return Outcome::failed(error),
+        }
+    }
+    match cgroups.ensure(&cgroup).await {
+        Ok(()) => Outcome::fact(Fact::Cgroup(true)),
+        Err(error) => {
+            let text = format!("unable to ensure pod container exists: {error}");
+            context.event(&want.pod, true, "FailedCreatePodContainer", text);
+            Outcome::failed(error)
+        }
+    }
+}
+
+/// A container that starts is given what was allocated to it (the kubelet contract, pod 4.7 rule 27).
+fn record(context: &Context, want: &DesiredPod, state: &State, name: &str) -> Option<Fact> {
+    let allocated = PodResources::of(&want.pod);
+    let mut actuated = state.memory.actuated.clone().unwrap_or_else(|| allocated.clone());
+    let own = allocated.containers.get(name)?;
+    actuated.containers.insert(name.to_owned(), own.clone());
+    context.allocations.actuated.set(&want.uid(), &actuated);
+    Some(Fact::Actuated(actuated))
+}
+
 /// For spans and metrics.
 pub fn action_name(action: &Action) -> &'static str {
     match action {
@@ -216,6 +266,7 @@ pub fn action_name(action: &Action) -> &'static str {
         Action::KillPod { .. } => "kill_pod",
         Action::KillContainer { .. } => "kill_container",
         Action::RemoveContainer { .. } => "remove_container",
+        Action::Resize => "resize",
         Action::CreateSandbox { .. } => "create_sandbox",
         Action::StartContainer { .. } => "start_container",
         Action::UnmountVolumes => "unmount_volumes",

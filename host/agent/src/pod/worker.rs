@@ -13,10 +13,11 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
+use witlet_core::allocation::PodResources;
 use witlet_core::desired::{DesiredPod, Source};
 use witlet_core::ids::PodUid;
 use witlet_core::observed::{ObservedPod, SandboxState};
-use witlet_core::plan::{Action, Plan, PodMemory, Rules, Stage, plan};
+use witlet_core::plan::{Action, Plan, PodMemory, Progress, Rules, Stage, plan};
 use witlet_core::status::derive_status;
 use witlet_ports::Class;
 use witlet_ports::volume::Published;
@@ -146,6 +147,8 @@ impl Worker {
         let mut state = State {
             memory: PodMemory {
                 status: want.pod.status.clone().unwrap_or_default(),
+                actuated: Some(self.actuated(&want)),
+                resize: want.pod.status.as_ref().map(Progress::from_status).unwrap_or_default(),
                 ..PodMemory::default()
             },
             have: ObservedPod::default(),
@@ -196,6 +199,12 @@ impl Worker {
         self.context.probes.stop_all(&self.uid);
         self.context.ports.objects.unregister(&self.uid);
         info!("pod finished");
+    }
+
+    /// What the pod was given in an earlier life; where nobody knows, what was allocated to it.
+    fn actuated(&self, want: &DesiredPod) -> PodResources {
+        let recorded = self.context.allocations.actuated.get(&self.uid);
+        recorded.unwrap_or_else(|| PodResources::of(&want.pod))
     }
 
     /// Asks the policies, once. False: one that must answer did not; the worker waited and must look again.

@@ -4,20 +4,63 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::{Rejection, rejection};
+use super::{Rejection, Shortage, rejection};
 use crate::resources::Quantity;
 use crate::resources::requests::{CPU, EPHEMERAL_STORAGE, HUGEPAGES_PREFIX, MEMORY, ResourceList, pod_requests};
 
 const PODS: &str = "pods";
 
-pub(super) fn check(pod: &Pod, others: &[&Pod], node: &Node) -> Result<(), Rejection> {
+/// A resource of which there is not enough.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Short {
+    resource: String,
+    requested: i64,
+    used: i64,
+    capacity: i64,
+}
+
+impl Short {
+    pub(super) fn rejection(&self) -> Rejection {
+        let Self {
+            resource,
+            requested,
+            used,
+            capacity,
+        } = self;
+        let text = format!(
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+        );
+        rejection(format!("OutOf{resource}"), text)
+    }
+
+    pub(super) fn shortage(&self) -> Shortage {
+        let free = self.capacity.saturating_sub(self.used);
+        Shortage {
+            resource: self.resource.clone(),
+            amount: self.requested.saturating_sub(free),
+        }
+    }
+}
+
+/// All that is short, in the order in which it is told.
+pub(super) fn check(pod: &Pod, others: &[&Pod], node: &Node) -> Vec<Short> {
+    let mut short = Vec::new();
+    let mut check = |resource: &str, requested, used, capacity: i64| {
+        if requested > capacity.saturating_sub(used) {
+            let resource = resource.to_owned();
+            short.push(Short {
+                resource,
+                requested,
+                used,
+                capacity,
+            });
+        }
+    };
     let allocatable = allocatable(node);
     let have = |name: &str| allocatable.get(name).copied().unwrap_or_default();
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     let allowed = have(PODS).value();
-    if count >= allowed {
-        return Err(refused(PODS, 1, count, allowed));
-    }
+    check(PODS, 1, count, allowed);
     let wanted = pod_requests(pod);
     let mut used = ResourceList::new();
     for (name, quantity) in others.iter().flat_map(|other| pod_requests(other)) {
@@ -32,18 +75,10 @@ pub(super) fn check(pod: &Pod, others: &[&Pod], node: &Node) -> Result<(), Rejec
         if request <= 0 || (is_extended(name) && !allocatable.contains_key(name)) {
             continue;
         }
-        let (in_use, capacity) = (unit(used.get(name).copied().unwrap_or_default()), unit(have(name)));
-        if request > capacity.saturating_sub(in_use) {
-            return Err(refused(name, request, in_use, capacity));
-        }
+        let in_use = unit(used.get(name).copied().unwrap_or_default());
+        check(name, request, in_use, unit(have(name)));
     }
-    Ok(())
-}
-
-fn refused(name: &str, requested: i64, used: i64, capacity: i64) -> Rejection {
-    let text =
-        format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
-    rejection(format!("OutOf{name}"), text)
+    short
 }
 
 fn allocatable(node: &Node) -> BTreeMap<String, Quantity> {

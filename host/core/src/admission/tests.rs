@@ -33,7 +33,7 @@ fn node() -> Node {
 }
 
 fn ask(pod: &Pod, others: &[Pod], node: &Node) -> Result<(), (String, String)> {
-    admit(pod, others.iter(), node, &Settings::default()).map_err(|r| (r.reason, r.message))
+    admit(pod, others.iter(), node, &Settings::default()).map_err(|r| (r.rejection.reason, r.rejection.message))
 }
 
 fn verdict(spec: Value) -> Result<(), (String, String)> {
@@ -438,4 +438,17 @@ proptest! {
         let answers: Vec<_> = (0..=others.len()).map(|n| ask(&own, &others[..n], &node()).is_ok()).collect();
         prop_assert!(answers.is_sorted_by(|a, b| a >= b));
     }
+}
+
+#[test]
+fn features_that_the_node_lacks_are_named() {
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}}]);
+    let spec = json!({"containers": [{"name": "c", "restartPolicy": "Never", "restartPolicyRules": rules}]});
+    assert_eq!(verdict(spec.clone()), Ok(()), "this one can");
+    let refused = features::refuse(&pod("u", spec), &["Other"]).unwrap_err();
+    assert_eq!(refused.reason, "PodFeatureUnsupported");
+    assert_eq!(
+        refused.message,
+        "Pod requires node features that are not available: RestartAllContainersOnContainerExits"
+    );
 }

@@ -99,6 +99,9 @@ fn the_object_is_that_of_a_real_kubelet() {
                     condition("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
                     condition("Ready", "True", "KubeletReady", "kubelet is posting ready status")],
                 "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+                "declaredFeatures": [
+                    "InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers",
+                    "RestartAllContainersOnContainerExits"],
                 "images": [
                     {"names": ["t0", "t1", "t2", "t3", "t4"], "sizeBytes": 2}, {"names": ["d", "t"], "sizeBytes": 1}],
                 "nodeInfo": {

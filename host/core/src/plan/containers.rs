@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Container;
 
 use super::pass::Pass;
-use super::{Action, KillCause, teardown};
+use super::{Action, KillCause, resize, teardown};
 use crate::desired::{self, ContainerKind};
 use crate::hash::{ANNOTATION_HASH, container_hash, parse_hash};
 use crate::observed::{self, ContainerState};
@@ -46,7 +46,15 @@ pub(super) fn decide(pass: &Pass<'_>) -> Decision {
             continue;
         }
         let Some((message, cause)) = reason_to_kill(pass, container, latest) else {
-            decision.kept += 1;
+            if resize::requires_restart(pass, container) {
+                let message = resize_message(container);
+                decision
+                    .kill
+                    .push(kill(pass, container, latest, message, KillCause::Resize));
+                decision.start.push(position);
+            } else {
+                decision.kept += 1;
+            }
             continue;
         };
         // A changed definition starts anew whatever the restart policy says.
@@ -90,6 +98,10 @@ fn reason_to_kill(pass: &Pass<'_>, container: &Container, latest: &observed::Con
     } else {
         None
     }
+}
+
+pub(super) fn resize_message(container: &Container) -> String {
+    format!("Container {} resize requires restart", container.name)
 }
 
 pub(super) fn is_changed(container: &Container, instance: &observed::Container) -> bool {

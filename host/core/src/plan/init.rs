@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Container;
 
 use super::pass::{Pass, Started};
-use super::{Action, KillCause, containers, teardown};
+use super::{Action, KillCause, containers, resize, teardown};
 use crate::desired::{self, ContainerKind};
 use crate::observed::{self, ContainerState};
 use crate::restart;
@@ -20,6 +20,8 @@ struct Decision {
     /// Positions in the spec.
     start: BTreeSet<usize>,
     kill: Vec<Action>,
+    /// Instances that never ran and never will.
+    remove: Vec<String>,
 }
 
 /// Everything that happens inside a good sandbox.
@@ -46,6 +48,9 @@ pub(super) fn run(pass: &mut Pass<'_>) {
     for kill in decision.kill.drain(..).chain(regular.kill) {
         pass.push(kill);
     }
+    for id in decision.remove {
+        pass.push(Action::RemoveContainer { id, keep_logs: false });
+    }
     containers::prune(pass);
     containers::start_ephemeral(pass);
     for position in decision.start {
@@ -57,9 +62,10 @@ pub(super) fn run(pass: &mut Pass<'_>) {
         };
         // What comes after an init container waits for it; nothing waits for a sidecar that cannot start yet.
         if pass.start(kind, container) == Started::Later && kind == ContainerKind::Init {
-            return;
+            return resize::run(pass);
         }
     }
+    resize::run(pass);
     for position in regular.start {
         if let Some(container) = pass.spec.containers.get(position).cloned() {
             pass.start(ContainerKind::Regular, &container);
@@ -94,6 +100,18 @@ fn decide(pass: &Pass<'_>, init: &[Container]) -> Decision {
             continue;
         };
         if past && !sidecar {
+            // Its turn is over. Left there it would look as if the pod still waited for it.
+            match latest.state {
+                ContainerState::Unknown => {
+                    let message = format!("Stopping container {}", container.name);
+                    decision
+                        .kill
+                        .push(kill(pass, container, latest, message, KillCause::Unknown));
+                    decision.remove.push(latest.id.clone());
+                }
+                ContainerState::Created => decision.remove.push(latest.id.clone()),
+                ContainerState::Running | ContainerState::Exited => {}
+            }
             continue;
         }
         match latest.state {
@@ -191,6 +209,8 @@ fn running_sidecar(
             format!("Init container {name} failed liveness probe"),
             KillCause::Liveness,
         )
+    } else if resize::requires_restart(pass, container) {
+        (containers::resize_message(container), KillCause::Resize)
     } else {
         return;
     };

@@ -20,6 +20,8 @@
 //! | Sync | a sandbox, the first or a new one | `sandbox.rs` |
 //! | Sync | init containers and sidecars, in order | `init.rs` |
 //! | Sync | regular and ephemeral containers | `containers.rs` |
+//! | Sync | all containers anew, because one of them asks for it | `restart_all.rs` |
+//! | Sync | resources that changed while the pod runs | `resize.rs` |
 //! | Terminating, Terminated | stop everything, release everything, write the last status | `teardown.rs` |
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
+use crate::allocation::PodResources;
 use crate::desired::{self, ContainerKind, DesiredPod};
 use crate::observed::ObservedPod;
 use crate::status::derive_status;
@@ -35,6 +38,8 @@ use crate::status::derive_status;
 mod containers;
 mod init;
 mod pass;
+mod resize;
+mod restart_all;
 mod sandbox;
 mod stage;
 pub mod teardown;
@@ -43,6 +48,7 @@ mod volumes;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use resize::{IN_PROGRESS, PENDING, restarts_for};
 pub use sandbox::{SandboxChange, sandbox_change};
 pub(crate) use stage::is_terminal;
 pub(crate) use teardown::{DEADLINE_MESSAGE, DEADLINE_REASON};
@@ -69,6 +75,8 @@ pub struct PodMemory {
     pub grace: Option<i64>,
     pub dirs: bool,
     pub cgroup: bool,
+    /// Containers run, but not in a cgroup of the pod's: they have to go before it is made.
+    pub cgroup_lost: bool,
     pub volumes: Volumes,
     /// Its probe workers were started.
     pub probing: bool,
@@ -86,6 +94,22 @@ pub struct PodMemory {
     pub last_ips: Vec<std::net::IpAddr>,
     /// The API has the final status.
     pub final_status_written: bool,
+    /// The resources that the pod's cgroup and containers were last given; none while that is not known.
+    pub actuated: Option<PodResources>,
+    pub resize: Progress,
+}
+
+/// How far the resize of a running pod is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Progress {
+    /// Of the spec whose resources were allocated and are being given; none while no resize is going on.
+    pub generation: Option<i64>,
+    /// The last one that was begun with (`Resize::accepted`).
+    pub accepted: Option<i64>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// After a failed attempt. Nothing else waits for that.
+    pub retry_at: Option<Timestamp>,
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -173,6 +197,8 @@ pub enum Action {
     CreateSandbox {
         attempt: u32,
     },
+    /// Gives what was allocated to what runs. A failure is kept in the memory, and holds up nothing else.
+    Resize,
     /// Where no instance is left to count from, `restart_count` is 0, and a log that is still there may tell better.
     StartContainer {
         name: String,
@@ -195,6 +221,8 @@ pub enum KillCause {
     Unknown,
     PostStartHook,
     Resize,
+    /// The whole pod begins anew.
+    RestartAll,
 }
 
 /// Something to tell users: an event on the pod.
@@ -220,6 +248,9 @@ pub struct Plan {
     pub restarts: BTreeMap<String, RestartBackoff>,
     /// Waiting reasons that change.
     pub start_errors: BTreeMap<String, StartError>,
+    /// How far a resize is, if that changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize: Option<Progress>,
 }
 
 /// What to do next with one pod. A function of its arguments alone; it never fails.
@@ -274,6 +305,9 @@ impl Plan {
         memory
             .start_errors
             .extend(self.start_errors.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(resize) = &self.resize {
+            memory.resize.clone_from(resize);
+        }
         for action in &self.actions {
             match action {
                 Action::StartProbes => memory.probing = true,
@@ -290,10 +324,11 @@ impl Action {
     pub fn is_required(&self) -> bool {
         !matches!(
             self,
-            Self::StartContainer {
-                kind: ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral,
-                ..
-            }
+            Self::Resize
+                | Self::StartContainer {
+                    kind: ContainerKind::Regular | ContainerKind::Sidecar | ContainerKind::Ephemeral,
+                    ..
+                }
         )
     }
 }

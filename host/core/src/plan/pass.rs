@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodStatus};
 
-use super::{Action, Note, Plan, PodMemory, Rules, Stage, StartError, init, sandbox, teardown, volumes};
+use super::{
+    Action, Note, Plan, PodMemory, Rules, Stage, StartError, init, resize, restart_all, sandbox, teardown, volumes,
+};
 use crate::backoff::{self, CrashLoop};
 use crate::desired::{ContainerKind, DesiredPod};
 use crate::observed::{self, ContainerState, ObservedPod, SandboxState};
@@ -68,6 +70,7 @@ impl<'a> Pass<'a> {
             return;
         }
         self.wake_for_deadline();
+        resize::follow(self);
         if let Some(retry) = self.memory.retry_at.filter(|at| *at > self.now) {
             self.wake(retry);
             return;
@@ -84,7 +87,7 @@ impl<'a> Pass<'a> {
         }
         volumes::prepare(self);
         let prepared = self.plan.actions.is_empty();
-        if sandbox::ensure(self) == sandbox::Outcome::Present && prepared {
+        if sandbox::ensure(self) == sandbox::Outcome::Present && prepared && !restart_all::run(self) {
             init::run(self);
             volumes::start_probes(self);
         }

@@ -3,5 +3,6 @@
 pub(crate) mod fixture;
 mod golden;
 mod properties;
+mod resize;
 mod simulator;
 mod table;

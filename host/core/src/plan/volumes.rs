@@ -1,7 +1,7 @@
 //! What a pod needs beside its sandbox: directories, cgroup, volumes, and the workers that probe it.
 
 use super::pass::Pass;
-use super::{Action, Volumes};
+use super::{Action, Volumes, teardown};
 use crate::desired::{self, ContainerKind};
 
 pub(super) fn prepare(pass: &mut Pass<'_>) {
@@ -9,7 +9,12 @@ pub(super) fn prepare(pass: &mut Pass<'_>) {
     if !pass.memory.dirs {
         pass.push(Action::EnsureDirs);
     }
-    if !pass.memory.cgroup {
+    // Containers that run outside of it would never come under its limits (2 rule 4e).
+    if pass.memory.cgroup_lost && pass.alive() {
+        let grace = teardown::base_grace(&pass.want.pod);
+        let reason = "its cgroup is gone".into();
+        pass.push(Action::KillPod { grace, reason });
+    } else if !pass.memory.cgroup {
         pass.push(Action::EnsureCgroup);
     }
     if pass.memory.volumes != Volumes::Mounted {

@@ -49,6 +49,20 @@ pub fn cpu_quota(millis: i64, period_us: i64) -> i64 {
     i64::try_from(quota).unwrap_or(i64::MAX).max(MIN_QUOTA_US)
 }
 
+/// Thousandths of a cpu for a weight; none where there is none.
+pub(crate) fn shares_millis(shares: i64) -> Option<i64> {
+    let millis = (i128::from(shares) * 1000 + 1023) / 1024;
+    (shares >= MIN_SHARES as i64).then(|| i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// Thousandths of a cpu for a quota; none for no limit.
+pub(crate) fn quota_millis(quota_us: i64, period_us: i64) -> Option<i64> {
+    if quota_us <= 0 || period_us <= 0 {
+        return None;
+    }
+    i64::try_from(i128::from(quota_us) * 1000 / i128::from(period_us)).ok()
+}
+
 /// The values of a pod's own cgroup, overhead included. A Burstable pod is limited only where every container is, or the pod
 /// as a whole.
 pub fn pod_cgroup(pod: &Pod, node: &NodeSettings) -> PodCgroup {

@@ -94,6 +94,14 @@ fn hugepages(resources: &mut LinuxResources, pod: &Pod, container: &Container, n
     }
 }
 
+/// Whether the container has a share of the node's swap space.
+pub(crate) fn may_swap(pod: &Pod, container: &Container, node: &NodeSettings) -> bool {
+    let request = requests::request(container, MEMORY);
+    let entitled = node.limited_swap && qos_class(pod) == BURSTABLE && !is_critical(pod);
+    let available = node.swap_available && node.cgroup_v2;
+    available && entitled && !request.is_zero() && request != requests::limit(container, MEMORY)
+}
+
 /// Without swap, or with a share of it in proportion to the memory request (the kubelet contract, node 77).
 fn swap(resources: &mut LinuxResources, pod: &Pod, container: &Container, node: &NodeSettings) {
     if !node.swap_available {
@@ -104,10 +112,8 @@ fn swap(resources: &mut LinuxResources, pod: &Pod, container: &Container, node: 
         resources.memory_swap_limit = resources.memory_limit;
         return;
     }
-    let request = requests::request(container, MEMORY);
-    let limit = requests::limit(container, MEMORY);
-    let entitled = node.limited_swap && qos_class(pod) == BURSTABLE && !is_critical(pod);
-    let max = if entitled && !request.is_zero() && request != limit {
+    let max = if may_swap(pod, container, node) {
+        let request = requests::request(container, MEMORY);
         let bytes = i128::from(request.value()) * i128::from(node.swap_bytes) / i128::from(node.memory_bytes.max(1));
         bytes.max(0)
     } else {

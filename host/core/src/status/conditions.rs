@@ -4,9 +4,10 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::merge::is_owned_condition;
-use super::{Facts, phase};
+use super::{Facts, phase, resize};
 use crate::desired;
 use crate::plan::sandbox_change;
+use crate::restart;
 
 /// What a condition says; the rest of it is the same for all.
 struct Verdict {
@@ -42,6 +43,7 @@ pub(super) fn derive(facts: &Facts<'_>, status: &PodStatus) -> Vec<PodCondition>
         .filter(|c| !is_owned_condition(&c.type_))
         .cloned()
         .collect();
+    resize::conditions(facts, status, &mut all);
     disruption(facts, status, &mut all);
     let ready_to_start = match sandbox_change(facts.spec, facts.have) {
         None => Verdict::yes(),
@@ -60,7 +62,28 @@ pub(super) fn derive(facts: &Facts<'_>, status: &PodStatus) -> Vec<PodCondition>
     ] {
         all.push(condition(facts, kind, &verdict));
     }
+    if restart::may_restart_all(facts.spec) {
+        all.push(restarting(facts, status));
+    }
     all
+}
+
+/// From the exit that asks for it until the last of the old containers is gone.
+fn restarting(facts: &Facts<'_>, status: &PodStatus) -> PodCondition {
+    let verdict = match status.phase.as_deref() {
+        Some("Succeeded") => Verdict::no("PodCompleted", String::new()),
+        Some("Failed") => Verdict::no("PodFailed", String::new()),
+        _ if facts.restart_all.is_going_on() => Verdict {
+            holds: true,
+            reason: "RestartAllContainersStarted",
+            message: "container exited with restart policy rule".into(),
+        },
+        _ => Verdict::no("", String::new()),
+    };
+    PodCondition {
+        observed_generation: None,
+        ..condition(facts, restart::ALL_RESTARTING, &verdict)
+    }
 }
 
 fn condition(facts: &Facts<'_>, kind: &str, verdict: &Verdict) -> PodCondition {

@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, LinuxContainerUser, PodStatus, Probe, VolumeMount, VolumeMountStatus,
+    ContainerUser, LinuxContainerUser, PodStatus, Probe, ResourceRequirements, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Facts, whole_seconds};
+use super::{Facts, resize, whole_seconds};
 use crate::desired::ContainerKind;
 use crate::observed::{self, ContainerState as Observed};
 use crate::plan::{ProbeResults, Stage};
@@ -15,6 +15,9 @@ use crate::restart;
 
 /// 128 + SIGKILL: nobody knows how it ended.
 const EXIT_UNKNOWN: i32 = 137;
+/// Removed because the whole pod begins anew.
+pub(super) const REASON_RESTARTING: &str = "RestartingAllContainers";
+const MESSAGE_RESTARTING: &str = "The container is removed because RestartAllContainers in place";
 const REASON_UNKNOWN: &str = "ContainerStatusUnknown";
 pub(super) const MESSAGE_TERMINATED: &str = "The container could not be located when the pod was terminated";
 const MESSAGE_DELETED: &str =
@@ -80,6 +83,12 @@ impl One<'_> {
         status
     }
 
+    /// What it was last given; none where that is not known.
+    fn actuated(&self) -> Option<&ResourceRequirements> {
+        let actuated = self.facts.memory.actuated.as_ref()?;
+        actuated.containers.get(&self.container.name)
+    }
+
     fn old_state(&self) -> Option<&ContainerState> {
         self.old?.state.as_ref()
     }
@@ -114,6 +123,13 @@ impl One<'_> {
 
     /// The runtime has no instance of it.
     fn missing(&self, status: &mut ContainerStatus) {
+        let waited = self.old_state().is_none_or(|s| s.waiting.is_some());
+        if self.facts.restart_all.asked && !waited {
+            status.state = Some(waiting(Some(REASON_RESTARTING), Some(MESSAGE_RESTARTING)));
+            status.last_state = Some(terminated(REASON_RESTARTING, MESSAGE_RESTARTING));
+            status.restart_count = self.old.map_or(0, |o| o.restart_count).saturating_add(1);
+            return;
+        }
         let lost = self.old_running() && !has_ended(status.last_state.as_ref());
         if lost {
             status.last_state = Some(terminated_unknown(MESSAGE_DELETED));
@@ -151,7 +167,7 @@ impl One<'_> {
             last_state: Some(self.ended_before(&id)),
             container_id: Some(id),
             volume_mounts: self.volume_mounts(Some(latest)),
-            resources: Some(self.container.resources.clone().unwrap_or_default()),
+            resources: Some(resize::resources(self.container, latest, self.actuated(), self.old)),
             allocated_resources: self.container.resources.as_ref().and_then(|r| r.requests.clone()),
             user: latest.user.as_ref().map(user),
             stop_signal: latest.stop_signal.clone(),
@@ -340,10 +356,14 @@ pub(super) fn has_ended(state: Option<&ContainerState>) -> bool {
 }
 
 pub(super) fn terminated_unknown(message: &str) -> ContainerState {
+    terminated(REASON_UNKNOWN, message)
+}
+
+fn terminated(reason: &str, message: &str) -> ContainerState {
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: EXIT_UNKNOWN,
-            reason: Some(REASON_UNKNOWN.into()),
+            reason: Some(reason.into()),
             message: Some(message.into()),
             ..ContainerStateTerminated::default()
         }),

@@ -104,6 +104,10 @@ pub enum IllegalTransition {
 /// A container that ended for good stays so. A status that says otherwise is not written at all: whoever counts exits, a
 /// Job for one, would count wrongly.
 pub fn check_transition(spec: &PodSpec, api: &PodStatus, ours: &PodStatus) -> Result<(), IllegalTransition> {
+    // All of them begin anew, however they ended.
+    if restart::may_restart_all(spec) {
+        return Ok(());
+    }
     let pairs = [
         (&api.init_container_statuses, &ours.init_container_statuses),
         (&api.container_statuses, &ours.container_statuses),

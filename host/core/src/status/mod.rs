@@ -10,6 +10,7 @@ use crate::desired::{self, ContainerKind, DesiredPod};
 use crate::observed::ObservedPod;
 use crate::plan::{PodMemory, Rules, Stage};
 use crate::resources;
+use crate::restart::RestartAll;
 
 mod conditions;
 mod containers;
@@ -17,6 +18,7 @@ mod last;
 mod merge;
 mod phase;
 mod pod_resources;
+mod resize;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ struct Facts<'a> {
     memory: &'a PodMemory,
     rules: &'a Rules,
     now: Timestamp,
+    restart_all: RestartAll,
     /// What was last derived; at first what the API has.
     old: &'a PodStatus,
 }
@@ -59,6 +62,7 @@ pub fn derive_status(
         memory,
         rules,
         now,
+        restart_all: RestartAll::of(spec, have, &memory.status),
         old: &memory.status,
     };
     if let Some(rejection) = &want.rejected {
@@ -102,7 +106,7 @@ impl Facts<'_> {
         }
         containers::truncate_messages(&mut status);
         self.addresses(&mut status);
-        pod_resources::fill(self.pod, &mut status);
+        pod_resources::fill(self, &mut status);
         status.conditions = Some(conditions::derive(self, &status));
         status
     }

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, PodStatus};
 
 use super::Facts;
+use super::containers::REASON_RESTARTING;
 use crate::desired;
 use crate::observed::SandboxState;
 use crate::plan::Stage;
@@ -46,6 +47,7 @@ impl Count {
         match status.and_then(exit_code) {
             None => self.pending_init = true,
             Some(0) => {}
+            Some(_) if begins_anew(facts, status) => self.pending_init = true,
             Some(code) => self.init_failed |= !restart::should_restart_failed(facts.spec, container, code),
         }
     }
@@ -79,7 +81,8 @@ impl Count {
         } else if let Some(code) = exit_code(status) {
             self.stopped += 1;
             self.succeeded += usize::from(state.terminated.as_ref().is_some_and(|t| t.exit_code == 0));
-            self.restartable += usize::from(restart::should_restart(facts.spec, container, code));
+            let again = restart::should_restart(facts.spec, container, code);
+            self.restartable += usize::from(again || begins_anew(facts, Some(status)));
         } else if state.waiting.is_some() {
             self.waiting += 1;
         } else {
@@ -136,6 +139,12 @@ fn exit_code(status: &ContainerStatus) -> Option<i32> {
         ContainerState { waiting: Some(_), .. } => last_exit(status),
         _ => None,
     }
+}
+
+/// It ended, or was ended, because all containers start anew: that says nothing of how it did.
+fn begins_anew(facts: &Facts<'_>, status: Option<&ContainerStatus>) -> bool {
+    let last = status.and_then(|s| s.last_state.as_ref()?.terminated.as_ref());
+    facts.restart_all.is_going_on() || last.is_some_and(|t| t.reason.as_deref() == Some(REASON_RESTARTING))
 }
 
 fn last_exit(status: &ContainerStatus) -> Option<i32> {

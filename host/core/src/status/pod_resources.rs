@@ -1,16 +1,19 @@
 //! What all containers of a pod may use together.
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
 
-use crate::resources::requests::{ResourceList, pod_limits_without_overhead, pod_requests_without_overhead};
+use super::Facts;
+use crate::resources::requests::{ResourceList, pod_limits, pod_requests};
 
-pub(super) fn fill(pod: &Pod, status: &mut PodStatus) {
-    let requests = list(pod_requests_without_overhead(pod));
-    let limits = list(pod_limits_without_overhead(pod));
-    status.allocated_resources = requests.clone();
+pub(super) fn fill(facts: &Facts<'_>, status: &mut PodStatus) {
+    // What the pod has is, while a resize goes on, not yet what was allocated to it.
+    let given = facts.memory.actuated.as_ref();
+    let given = given.and_then(|actuated| actuated.substitute(facts.pod));
+    let given = given.as_ref().unwrap_or(facts.pod);
+    status.allocated_resources = list(pod_requests(facts.pod));
     status.resources = Some(ResourceRequirements {
-        requests,
-        limits,
+        requests: list(pod_requests(given)),
+        limits: list(pod_limits(given)),
         claims: None,
     });
 }

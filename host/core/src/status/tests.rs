@@ -3,3 +3,4 @@
 mod containers;
 mod merging;
 mod pods;
+mod resize;

@@ -68,3 +68,8 @@ impl Values {
 pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
+
+/// The least weight of version 1 that becomes this one.
+pub(super) fn shares_of_weight(weight: u64) -> u64 {
+    (weight.clamp(1, 10_000) - 1) * 262_142 / 9999 + 2
+}

@@ -289,6 +289,9 @@ impl Runtime for FakeRuntime {
     async fn sandbox(&self, _: &str) -> Result<observed::Sandbox> {
         unimplemented()
     }
+    async fn update_sandbox(&self, _: &str, _: &LinuxResources, _: &LinuxResources) -> Result<()> {
+        unimplemented()
+    }
     async fn sandboxes(&self, _: Option<&PodUid>) -> Result<Vec<observed::Sandbox>> {
         unimplemented()
     }

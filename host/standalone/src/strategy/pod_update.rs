@@ -154,9 +154,41 @@ pub(crate) fn ephemeral_containers(old: &Value, new: &mut Value) -> ApiResult<()
     refuse_kind("", "Pod", new, &causes)
 }
 
-/// The `resize` subresource: only resources and resize policies of containers.
+/// Only cpu and memory change while a container runs, and a bound that is there is not taken away.
+fn resize_problems(old: &Value, new: &Value, field: &str, causes: &mut Vec<Cause>) {
+    let list = |of: &Value, which: &str| of["resources"][which].as_object().cloned().unwrap_or_default();
+    for which in ["requests", "limits"] {
+        let (before, after) = (list(old, which), list(new, which));
+        let field = format!("{field}.{which}");
+        let resizable = |name: &str| matches!(name, "cpu" | "memory");
+        if before.keys().any(|name| resizable(name) && !after.contains_key(name)) {
+            causes.push(Cause::new(
+                field.clone(),
+                format!("Forbidden: resource {which} cannot be removed"),
+            ));
+        }
+        let fixed = |list: &serde_json::Map<String, Value>| -> Vec<(String, Value)> {
+            let kept = list.iter().filter(|(name, _)| !resizable(name));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        if fixed(&before) != fixed(&after) {
+            causes.push(Cause::new(
+                field,
+                "Forbidden: only cpu and memory resources are mutable",
+            ));
+        }
+    }
+}
+
+/// The `resize` subresource: only resources and resize policies of containers, and resources of the pod as a whole.
 pub(crate) fn resize(old: &Value, new: &mut Value) -> ApiResult<()> {
     let mut result = old.clone();
+    meta::set(
+        &mut result,
+        "spec",
+        "resources",
+        new.pointer("/spec/resources").cloned(),
+    );
     for kind in ["containers", "initContainers"] {
         let wanted = meta::list(new, &format!("/spec/{kind}")).to_vec();
         let Some(containers) = result["spec"].get_mut(kind).and_then(Value::as_array_mut) else {
@@ -179,6 +211,19 @@ pub(crate) fn resize(old: &Value, new: &mut Value) -> ApiResult<()> {
     let typed = complete(&mut result, Vec::new())?;
     let class = witlet_core::resources::qos::compute(&typed);
     let mut causes = Vec::new();
+    if !meta::text(old, "/metadata/annotations/kubernetes.io~1config.mirror").is_empty() {
+        causes.push(Cause::new("spec", "Forbidden: static pods cannot be resized"));
+    }
+    resize_problems(&old["spec"], &result["spec"], "spec.resources", &mut causes);
+    for kind in ["containers", "initContainers"] {
+        let (before, after) = (
+            meta::list(&old["spec"], &format!("/{kind}")),
+            meta::list(&result["spec"], &format!("/{kind}")),
+        );
+        for (i, (before, after)) in before.iter().zip(after).enumerate() {
+            resize_problems(before, after, &format!("spec.{kind}[{i}].resources"), &mut causes);
+        }
+    }
     if json!(class) != old["status"]["qosClass"] {
         let text = format!("Invalid value: {class:?}: Pod QOS Class may not change as a result of resizing");
         causes.push(Cause::new("spec", text));

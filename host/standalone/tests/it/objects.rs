@@ -477,6 +477,44 @@ async fn little_of_a_pod_can_change() {
 }
 
 #[tokio::test]
+async fn a_pod_is_resized_within_bounds() {
+    let api = Api::start().await;
+    let client = api.client();
+    let mut object = pod("p");
+    let list = json!({ "cpu": "100m", "memory": "64Mi" });
+    object["spec"]["containers"][0]["resources"] = json!({ "requests": list, "limits": list });
+    let made = client.post(PODS, &object).await.ok();
+    let path = format!("{PODS}/p/resize");
+    let name = made["spec"]["containers"][0]["name"].clone();
+    let ask = |resources: Value| json!({ "spec": { "containers": [{ "name": name, "resources": resources }] } });
+    let more = json!({ "cpu": "200m", "memory": "32Mi" });
+    let resized = client
+        .patch(
+            &path,
+            "strategic-merge",
+            &ask(json!({ "requests": more, "limits": more })),
+        )
+        .await
+        .ok();
+    assert_eq!(resized["spec"]["containers"][0]["resources"]["limits"], more);
+    assert_eq!(resized["metadata"]["generation"], json!(2));
+    for (refused, why) in [
+        (
+            json!({ "limits": { "memory": null }, "requests": { "memory": null } }),
+            "cannot be removed",
+        ),
+        (
+            json!({ "limits": { "ephemeral-storage": "1Gi" } }),
+            "only cpu and memory",
+        ),
+    ] {
+        let answer = client.patch(&path, "strategic-merge", &ask(refused)).await;
+        let message = answer.refused(422, "Invalid");
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn lists_by_selector_and_in_chunks() {
     let api = Api::start().await;
     let client = api.client();

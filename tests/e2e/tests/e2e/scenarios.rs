@@ -8,6 +8,7 @@ mod lifecycle;
 mod network;
 mod plugins;
 mod probes;
+mod resize;
 mod restart;
 mod scale;
 mod server;
@@ -59,6 +60,11 @@ scenarios! {
         during_a_pull,
         at_once_after_the_creation,
         the_phase_tells_the_end_once_nothing_runs,
+    }
+    together resize::{
+        a_running_pod_is_resized_in_place,
+        a_container_may_want_to_be_restarted_for_it,
+        what_cannot_be_given_is_told,
     }
     together volumes::{
         every_kind_is_mounted,

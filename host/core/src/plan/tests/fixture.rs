@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use crate::allocation::PodResources;
 use crate::desired::{DesiredPod, Source};
 use crate::hash::{ANNOTATION_HASH, container_hash, format_hash};
 use crate::observed::{Container, ContainerState, ObservedPod, Sandbox, SandboxState};
@@ -134,6 +135,12 @@ impl Scene {
 
     pub(crate) fn memory(mut self, change: impl FnOnce(&mut PodMemory)) -> Self {
         change(&mut self.memory);
+        self
+    }
+
+    /// What runs has what was allocated.
+    pub(crate) fn given(mut self) -> Self {
+        self.memory.actuated = Some(PodResources::of(&self.want.pod));
         self
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::fixture::{Scene, ago, container, probe, sidecar, with};
+use crate::allocation::PodResources;
 use crate::backoff::crash_loop_key;
 use crate::desired::{self, KillRequest, Rejection, Source};
 use crate::observed::{ContainerState, SandboxState};
@@ -77,6 +78,97 @@ fn scenes() -> Vec<(&'static str, &'static str, Scene)> {
             Scene::sandboxed(init())
                 .exited("c1", "i", 1, 1, 5)
                 .memory(|m| crashed(m, "i", 10)),
+        ),
+        (
+            "resize",
+            "More was allocated than runs: both containers and the pod's cgroup get it.",
+            resized(json!({})),
+        ),
+        (
+            "resize-restart",
+            "One wants to be made anew for more memory; the other is changed in place.",
+            resized(json!({ "resizePolicy": [{ "resourceName": "memory", "restartPolicy": "RestartContainer" }] })),
+        ),
+        (
+            "resize-restart-cpu",
+            "One wants to be made anew, but not for memory alone.",
+            resized(json!({ "resizePolicy": [{ "resourceName": "cpu", "restartPolicy": "RestartContainer" }] })),
+        ),
+        (
+            "resize-failed",
+            "It failed, and is tried again in its time.",
+            resized(json!({})).memory(|m| {
+                m.resize.accepted = Some(2);
+                m.resize.generation = Some(2);
+                m.resize.error = Some("no".into());
+                m.resize.retry_at = Some(ago(-7));
+            }),
+        ),
+        (
+            "resize-done",
+            "Everything has what was allocated: it is told once.",
+            resized(json!({})).given().memory(|m| {
+                m.resize.accepted = Some(2);
+                m.resize.generation = Some(2);
+            }),
+        ),
+        (
+            "resize-begun-before",
+            "An earlier run of the agent began it.",
+            resized(json!({}))
+                .given()
+                .want(|w| w.resize.accepted = None)
+                .memory(|m| m.resize.generation = Some(2)),
+        ),
+        (
+            "resize-waiting",
+            "The container does not run: only the pod's cgroup changes.",
+            resized(json!({}))
+                .change("c1", |c| c.state = ContainerState::Exited)
+                .change("c2", |c| c.state = ContainerState::Exited),
+        ),
+        (
+            "restart-all",
+            "The exit of one asks for all to begin anew: it goes last.",
+            Scene::sandboxed(all_anew())
+                .exited("c1", "i", 0, 0, 50)
+                .running("c2", "s", 0)
+                .exited("c3", "a", 0, 42, 1)
+                .exited("c4", "a", 1, 42, 1)
+                .running("c5", "b", 0),
+        ),
+        (
+            "restart-all-continued",
+            "The agent ended while they were removed: what is left goes, whatever the pod's policy.",
+            Scene::sandboxed(all_anew()).exited("c3", "b", 0, 137, 1).memory(|m| {
+                let condition = json!([{ "type": "AllContainersRestarting", "status": "True" }]);
+                m.status.conditions = serde_json::from_value(condition).unwrap();
+            }),
+        ),
+        (
+            "restart-all-begins",
+            "Nothing is left: the pod begins with its first init container, in the same sandbox.",
+            Scene::sandboxed(all_anew()).memory(|m| {
+                let condition = json!([{ "type": "AllContainersRestarting", "status": "True" }]);
+                m.status.conditions = serde_json::from_value(condition).unwrap();
+            }),
+        ),
+        (
+            "restart-all-not",
+            "Another rule comes first: it alone restarts.",
+            Scene::sandboxed(all_anew())
+                .exited("c1", "i", 0, 0, 50)
+                .running("c2", "s", 0)
+                .exited("c3", "a", 0, 1, 1)
+                .running("c5", "b", 0),
+        ),
+        (
+            "cgroup-lost",
+            "Containers run outside of the pod's cgroup: they end before it is made.",
+            Scene::sandboxed(one()).running("c1", "a", 0).memory(|m| {
+                m.cgroup = false;
+                m.cgroup_lost = true;
+            }),
         ),
         (
             "sidecar-first",
@@ -429,6 +521,36 @@ fn results(memory: &mut PodMemory, name: &str, id: &str, set: impl FnOnce(&mut P
     };
     set(&mut results);
     memory.probes.insert(name.into(), results);
+}
+
+/// A pod that is never to restart, but for the rules of one container.
+fn all_anew() -> serde_json::Value {
+    let on = |code: i32, action: &str| json!({ "action": action, "exitCodes": { "operator": "In", "values": [code] } });
+    let rules = json!([on(1, "Restart"), on(42, "RestartAllContainers")]);
+    json!({
+        "restartPolicy": "Never",
+        "initContainers": [container("i"), sidecar("s")],
+        "containers": [
+            with(container("a"), json!({ "restartPolicy": "Never", "restartPolicyRules": rules })),
+            container("b"),
+        ],
+    })
+}
+
+/// Two running containers, of which the first was allocated more memory and the second more cpu.
+fn resized(fields: serde_json::Value) -> Scene {
+    let list = |cpu: &str, memory: &str| json!({ "resources": { "limits": { "cpu": cpu, "memory": memory } } });
+    let spec = |a, b| {
+        let a = with(with(container("a"), fields.clone()), a);
+        json!({ "containers": [a, with(container("b"), b)] })
+    };
+    let before = Scene::new(spec(list("1", "64Mi"), list("1", "64Mi")));
+    let given = PodResources::of(&before.want.pod);
+    Scene::sandboxed(spec(list("1", "128Mi"), list("2", "64Mi")))
+        .running("c1", "a", 0)
+        .running("c2", "b", 0)
+        .want(|w| w.resize.accepted = Some(2))
+        .memory(|m| m.actuated = Some(given))
 }
 
 pub(super) fn render(title: &str, scene: &Scene) -> String {

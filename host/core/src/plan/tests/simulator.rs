@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::fixture::Scene;
+use crate::allocation::PodResources;
 use crate::desired;
 use crate::observed::{Container, ContainerState, Receipt, Sandbox, SandboxState};
 use crate::plan::{Action, Plan, ProbeResults, Stage, StartError, Volumes};
@@ -152,6 +153,7 @@ impl Node {
             Action::UnmountVolumes => memory.volumes = Volumes::Unmounted,
             Action::RemoveCgroup => memory.cgroup = false,
             Action::StartProbes | Action::StopProbes => {}
+            Action::Resize => memory.actuated = Some(PodResources::of(&self.scene.want.pod)),
             Action::Finish => memory.final_status_written = true,
             Action::KillContainer { id, .. } => {
                 let found = self.scene.have.containers.iter().find(|c| &c.id == id).cloned();
@@ -231,6 +233,10 @@ impl Node {
         container.created_at = now;
         container.started_at = Some(now);
         self.scene.memory.start_errors.remove(name);
+        if let Some(actuated) = &mut self.scene.memory.actuated {
+            let own = PodResources::of(&self.scene.want.pod).containers.remove(name);
+            actuated.containers.extend(own.map(|own| (name.to_owned(), own)));
+        }
         self.scene.have.apply(Receipt::Container(Box::new(container)));
         self.started += 1;
         true
