@@ -25,6 +25,7 @@ use crate::mirrors::Mirrors;
 use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
 use crate::pleg::{self, Nudges, Pleg};
 use crate::probes::ProbeRunner;
+use crate::qos::Qos;
 use crate::serve::NodeService;
 use crate::status::StatusWriter;
 use crate::supervisor::{Sources, Supervisor, SyncLoop};
@@ -144,7 +145,14 @@ impl Agent {
         };
         tasks.spawn(mirrors.run(shutdown.clone()));
         let (api, files) = (sources.api.clone(), sources.files.clone());
-        tasks.spawn(Supervisor::new(context.clone(), sources, listed).run(shutdown.clone()));
+        let supervisor = Supervisor::new(context.clone(), sources, listed);
+        let qos = Qos {
+            cgroups: ports.cgroups.clone(),
+            events: ports.events.clone(),
+            burstable: supervisor.burstable(),
+        };
+        tasks.spawn(qos.run(shutdown.clone()));
+        tasks.spawn(supervisor.run(shutdown.clone()));
 
         let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
             Arc::new(move || [metrics.families(), metrics::process(), more()].concat());

@@ -6,6 +6,7 @@
 //! | [`pod::worker`] | 1 per pod | desired pod, nudges | actions on ports, statuses |
 //! | [`pleg`] | 1 | runtime events, relist timer | nudges to workers, the set of pods the runtime has |
 //! | [`probes`] | 1 per probe | facts of a pod | results, nudges |
+//! | [`qos`] | 1 | the weight of Burstable pods | the cgroups above the pods' |
 //! | [`images`] | - | workers | limited, de-duplicated pulls |
 //! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
 //! | [`allocations`] | 1 | what pods were allocated and given | two files |
@@ -29,6 +30,7 @@ pub mod node;
 pub mod pleg;
 pub mod pod;
 pub mod probes;
+pub mod qos;
 pub mod serve;
 pub mod sinks;
 pub mod status;

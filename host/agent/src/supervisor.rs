@@ -24,6 +24,7 @@ use crate::pod::gc;
 use crate::pod::worker::{Ended, Nudge, Worker};
 
 mod admit;
+mod cgroups;
 mod resize;
 
 use admit::{Verdict, Waiting};
@@ -79,6 +80,10 @@ pub struct Supervisor {
     cleaned: BTreeMap<PodUid, Listed>,
     /// Critical pods for which others have to end first.
     waiting: BTreeMap<PodUid, Waiting>,
+    /// The weight of all Burstable pods together.
+    burstable: watch::Sender<Option<u64>>,
+    /// Pods that have a cgroup, while they are being listed.
+    cgroups: JoinSet<Vec<PodUid>>,
 }
 
 struct Finished {
@@ -111,7 +116,13 @@ impl Supervisor {
             cleaning: BTreeSet::new(),
             cleaned: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            burstable: watch::channel(None).0,
+            cgroups: JoinSet::new(),
         }
+    }
+
+    pub fn burstable(&self) -> watch::Receiver<Option<u64>> {
+        self.burstable.subscribe()
     }
 
     /// Runs until shutdown; workers then stop where they are, and nothing that runs is touched.
@@ -141,6 +152,7 @@ impl Supervisor {
                         self.cleaned.remove(&uid);
                     }
                 }
+                Some(Ok(found)) = self.cgroups.join_next() => self.remove_cgroups(found),
                 _ = housekeeping.tick() => self.housekeeping(),
             }
         }
@@ -221,6 +233,7 @@ impl Supervisor {
             return;
         }
         self.decide_resizes();
+        self.weigh();
 
         let gone = self
             .workers
@@ -324,6 +337,7 @@ impl Supervisor {
         }
         self.expire_waiting();
         self.forget_allocations();
+        self.list_cgroups();
         let Ok(entries) = std::fs::read_dir(self.context.node.root_dir.join("pods")) else {
             return;
         };

@@ -92,7 +92,7 @@ pub fn admit<'a>(
             "node(s) had taints that the pod didn't tolerate",
         ));
     }
-    first(pod, short, failures)?;
+    first(pod, &short, failures)?;
     let pending = pod
         .status
         .as_ref()
@@ -106,7 +106,7 @@ pub fn admit<'a>(
 }
 
 /// The first failure is told, and room comes first. For a critical pod room can be made, but not if that would not help.
-fn first(pod: &Pod, short: Vec<fit::Short>, failures: Vec<Rejection>) -> Result<(), Refusal> {
+fn first(pod: &Pod, short: &[fit::Short], failures: Vec<Rejection>) -> Result<(), Refusal> {
     let critical = is_critical(pod);
     let Some(shortest) = short.first().filter(|_| !critical || failures.is_empty()) else {
         return failures.into_iter().next().map_or(Ok(()), |first| Err(first.into()));

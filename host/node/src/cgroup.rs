@@ -10,11 +10,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use tracing::warn;
 use witlet_core::ids::PodUid;
+pub use witlet_core::resources::KubepodsLimits;
 use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup};
 use witlet_ports::{Class, Error, Result};
 
@@ -35,16 +36,6 @@ use names::Names;
 use systemd::{Bus, Slices, unit};
 use values::Values;
 
-/// Limits of all pods together.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KubepodsLimits {
-    pub cpu_shares: u64,
-    /// Bytes; none: no limit.
-    pub memory_limit: Option<u64>,
-    pub pids_limit: Option<i64>,
-    pub hugepages: Vec<(String, u64)>,
-}
-
 #[derive(Clone)]
 pub struct CgroupTree(Arc<Tree>);
 
@@ -53,6 +44,8 @@ struct Tree {
     names: Names,
     /// Only systemd may make slices here. None where it does not run, or is not asked.
     systemd: Option<Box<dyn Slices>>,
+    /// Of all pods together; set at the start.
+    limits: OnceLock<KubepodsLimits>,
 }
 
 const QOS: [&str; 3] = ["Guaranteed", "Burstable", "BestEffort"];
@@ -70,6 +63,7 @@ impl CgroupTree {
             hierarchy,
             names: Names::new(driver, root),
             systemd,
+            limits: OnceLock::new(),
         }))
     }
 
@@ -83,14 +77,8 @@ impl CgroupTree {
                 "cgroup controllers are missing: limits of these kinds do not hold"
             );
         }
-        let values = Values {
-            cpu_shares: Some(limits.cpu_shares),
-            memory_limit: Some(limits.memory_limit),
-            pids_limit: limits.pids_limit,
-            hugepages: limits.hugepages.clone(),
-            ..Values::default()
-        };
-        self.make(tree.names.kubepods(), values).await?;
+        let limits = tree.limits.get_or_init(|| limits.clone());
+        self.make(tree.names.kubepods(), of_all(limits)).await?;
         self.make(tree.names.parent("Burstable"), shares(MIN_SHARES)).await?;
         self.make(tree.names.parent("BestEffort"), shares(MIN_SHARES)).await
     }
@@ -207,6 +195,13 @@ impl Cgroups for CgroupTree {
             .await
     }
 
+    async fn enforce(&self) -> Result<()> {
+        match self.0.limits.get() {
+            Some(limits) => self.make(self.0.names.kubepods(), of_all(limits)).await,
+            None => Ok(()),
+        }
+    }
+
     async fn starve(&self, uid: &PodUid) -> Result<()> {
         for path in self.0.of_pod(uid)? {
             let here = path.clone();
@@ -258,6 +253,16 @@ impl Cgroups for CgroupTree {
             Ok(found.iter().map(|uid| PodUid::from(uid.as_str())).collect())
         })
         .await
+    }
+}
+
+fn of_all(limits: &KubepodsLimits) -> Values {
+    Values {
+        cpu_shares: Some(limits.cpu_shares),
+        memory_limit: Some(limits.memory_limit),
+        pids_limit: limits.pids_limit,
+        hugepages: limits.hugepages.clone(),
+        ..Values::default()
     }
 }
 

@@ -21,6 +21,8 @@ pub trait Cgroups: Send + Sync + 'static {
     async fn memory_usage(&self, uid: &PodUid, qos: &str, container: Option<&str>) -> Result<u64>;
     /// The weight of all Burstable pods together.
     async fn set_burstable_shares(&self, shares: u64) -> Result<()>;
+    /// Sets the limits of all pods together, as they were at the start.
+    async fn enforce(&self) -> Result<()>;
     /// Lets the pod's cgroup weigh next to nothing, where it cannot be removed yet. No error if it is gone.
     async fn starve(&self, uid: &PodUid) -> Result<()>;
     /// Kills what is left in it. No error if it is gone.

@@ -11,8 +11,9 @@ use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
 use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses, parse_taints};
 use witlet_core::resources::Quantity;
+use witlet_core::resources::kubepods::kubepods;
 use witlet_core::userns::{Allocations, Pool};
-use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits, Version};
+use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, Version};
 use witlet_node::{host, machine, subids};
 use witlet_ports::runtime::CgroupDriver as Reported;
 use witlet_ports::{Error, Result};
@@ -183,24 +184,16 @@ pub(crate) fn images(sections: &Sections) -> Result<images::Config> {
 }
 
 /// Pod cgroups, with their parents made.
-pub(crate) async fn cgroups(
-    sections: &Sections,
-    reported: Option<Reported>,
-    settings: &NodeSettings,
-) -> Result<CgroupTree> {
+pub(crate) async fn cgroups(sections: &Sections, reported: Option<Reported>, node: &NodeOptions) -> Result<CgroupTree> {
     let driver = match (reported, sections.runtime.cgroup_driver) {
         (Some(Reported::Systemd), _) | (None, CgroupDriver::Systemd) => Driver::Systemd,
         (Some(Reported::Cgroupfs), _) | (None, CgroupDriver::Cgroupfs) => Driver::Cgroupfs,
     };
     let root = sections.runtime.cgroup_root.display().to_string();
     let tree = CgroupTree::new(hierarchy()?, driver, &root);
-    let of = |name: &str| settings.allocatable.get(name).copied().unwrap_or_default();
-    let limits = KubepodsLimits {
-        cpu_shares: witlet_core::resources::cgroup::cpu_shares(of("cpu").millis()),
-        memory_limit: Some(settings.memory_bytes),
-        ..KubepodsLimits::default()
-    };
-    tree.start(&limits).await?;
+    let pids = read_optional(Path::new("/proc/sys/kernel/pid_max")).unwrap_or_default();
+    tree.start(&kubepods(&node.facts, &node.config, true, pids.trim().parse().ok()))
+        .await?;
     Ok(tree)
 }
 

@@ -12,10 +12,12 @@ use witlet_agent::app::{self, Agent};
 use witlet_agent::cni;
 use witlet_agent::context::{Intervals, Ports};
 use witlet_agent::supervisor::Sources;
+use witlet_core::config::NodeSettings;
+use witlet_core::resources::Quantity;
 use witlet_kube::{CredentialsConfig, NodeCredentials};
-use witlet_plugin_host::{Deps, PluginHost};
+use witlet_plugin_host::{Allocatable, Deps, PluginHost};
 use witlet_ports::Error;
-use witlet_ports::api::{Events, Objects};
+use witlet_ports::api::{Events, Nodes, Objects};
 use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
 
@@ -67,7 +69,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let users = machine::users(sections)?;
     let images = machine::images(sections)?;
     let node_name = settings.node_name.clone();
-    let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &settings).await?;
+    let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &node_options).await?;
 
     // The standalone API outlives the agent's tasks, which write their last words to it.
     let api_shutdown = CancellationToken::new();
@@ -110,7 +112,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     };
 
     let events: Arc<dyn Events> = Arc::new(client.events(shutdown.clone()));
-    let allocatable = settings.allocatable.clone();
+    let nodes: Arc<dyn Nodes> = Arc::new(nodes);
     let plugins = PluginHost::start(
         config.plugins.clone(),
         Deps {
@@ -121,7 +123,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             cache_dir: sections.node.state_dir.join("plugins/cache"),
             blobs_dir: sections.node.state_dir.join("plugins/blobs"),
             root_dir: sections.node.root_dir.clone(),
-            allocatable: Arc::new(move || allocatable.clone()),
+            allocatable: allocatable(nodes.clone(), &settings),
             compile_command: std::env::current_exe()
                 .ok()
                 .map(|exe| vec![exe.display().to_string(), "compile".into()]),
@@ -149,7 +151,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         objects,
         pods: Arc::new(client.pods()),
         events,
-        nodes: Arc::new(nodes),
+        nodes,
         probes: plugins.clone(),
         volumes: plugins.clone(),
         network: plugins.clone(),
@@ -323,6 +325,24 @@ async fn start_api(
         kubeconfig: server.kubeconfig.clone(),
         url,
         server: Some(server),
+    })
+}
+
+/// What pods may use together, as the node's object says now; before there is one, what the machine has.
+fn allocatable(nodes: Arc<dyn Nodes>, settings: &NodeSettings) -> Allocatable {
+    let machine = settings.allocatable.clone();
+    Arc::new(move || {
+        let node = nodes.current();
+        let told = node.as_ref().and_then(|n| n.status.as_ref()?.allocatable.as_ref());
+        told.map_or_else(
+            || machine.clone(),
+            |list| {
+                let amounts = list.iter();
+                amounts
+                    .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
+                    .collect()
+            },
+        )
     })
 }
 

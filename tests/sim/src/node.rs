@@ -102,6 +102,10 @@ impl Cgroups for FakeNode {
         Ok(())
     }
 
+    async fn enforce(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn starve(&self, _uid: &PodUid) -> Result<()> {
         Ok(())
     }

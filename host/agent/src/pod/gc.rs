@@ -93,6 +93,18 @@ pub async fn remove_orphan(context: &Context, uid: &PodUid) -> Result<()> {
     remove_dir(context, uid)
 }
 
+/// Removes the cgroup of a pod that nobody knows. While something of it is still mounted it only gets next to no cpu: what
+/// writes to those volumes must be able to come to its end.
+pub async fn remove_cgroup(context: &Context, uid: &PodUid) -> Result<()> {
+    let cgroups = &context.ports.cgroups;
+    if context.ports.volumes.found(Some(uid)).await?.is_empty() {
+        debug!(%uid, "removing the cgroup of a pod that is gone");
+        cgroups.remove(uid).await
+    } else {
+        cgroups.starve(uid).await
+    }
+}
+
 fn remove_log_dir(logs: &Path) {
     if let Err(error) = fs::remove_dir_all(logs)
         && error.kind() != std::io::ErrorKind::NotFound

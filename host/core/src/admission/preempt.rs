@@ -48,7 +48,7 @@ fn preempts(pod: &Pod, other: &Pod) -> bool {
 }
 
 /// One after the other those that come closest to what is still missing.
-fn closest<'a>(mut pods: Vec<&'a Pod>, mut missing: Vec<Shortage>) -> Result<Vec<&'a Pod>, String> {
+fn closest(mut pods: Vec<&Pod>, mut missing: Vec<Shortage>) -> Result<Vec<&Pod>, String> {
     let mut chosen = Vec::new();
     while !missing.is_empty() {
         let best = pods.iter().enumerate().min_by(|(_, a), (_, b)| {

@@ -208,6 +208,68 @@ async fn version_1_makes_one_directory_in_every_hierarchy() {
     assert_eq!(at("cpu/x/kubepods/burstable/cpu.shares"), "300");
 }
 
+/// What is written is read, by both versions, and only what a change names is written.
+#[tokio::test]
+async fn a_running_pods_cgroup_is_read_and_changed() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(two.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
+    let trees = [
+        (
+            fake_v1(one.path(), &["cpu", "memory"]),
+            one.path().join("memory"),
+            "memory.usage_in_bytes",
+        ),
+        (Hierarchy::v2(two.path().into()), two.path().into(), "memory.current"),
+    ];
+    for (hierarchy, memory, usage) in trees {
+        let tree = CgroupTree::new(hierarchy, Driver::Cgroupfs, "/");
+        tree.ensure(&pod("u1")).await.unwrap();
+        let u1 = uid("u1");
+        let now = || tree.current(&u1, "Burstable");
+        let before = now().await.unwrap();
+        assert_eq!((before.cpu_quota, before.memory_limit), (Some(20_000), Some(64 << 20)));
+        assert!((80..=102).contains(&before.cpu_shares), "{}", before.cpu_shares);
+        let change = CgroupChange {
+            memory_limit: Some(32 << 20),
+            ..CgroupChange::default()
+        };
+        tree.change(&uid("u1"), "Burstable", &change).await.unwrap();
+        let after = now().await.unwrap();
+        assert_eq!(
+            after,
+            Cgroup {
+                memory_limit: Some(32 << 20),
+                ..before
+            }
+        );
+        let change = CgroupChange {
+            cpu_quota: Some(5000),
+            cpu_period: 100_000,
+            ..CgroupChange::default()
+        };
+        tree.change(&uid("u1"), "Burstable", &change).await.unwrap();
+        assert_eq!(
+            now().await.unwrap(),
+            Cgroup {
+                cpu_quota: Some(5000),
+                ..after
+            }
+        );
+
+        let dir = memory.join("kubepods/burstable/podu1");
+        std::fs::write(dir.join(usage), "4096\n").unwrap();
+        let container = dir.join("cri-containerd-abc.scope");
+        std::fs::create_dir(&container).unwrap();
+        std::fs::write(container.join(usage), "1024\n").unwrap();
+        assert_eq!(tree.memory_usage(&uid("u1"), "Burstable", None).await.unwrap(), 4096);
+        assert_eq!(
+            tree.memory_usage(&uid("u1"), "Burstable", Some("abc")).await.unwrap(),
+            1024
+        );
+        assert!(tree.memory_usage(&uid("u1"), "Burstable", Some("gone")).await.is_err());
+    }
+}
+
 #[tokio::test]
 async fn missing_controllers_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();

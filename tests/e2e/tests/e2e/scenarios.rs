@@ -7,9 +7,11 @@ mod kubectl;
 mod lifecycle;
 mod network;
 mod plugins;
+mod preemption;
 mod probes;
 mod resize;
 mod restart;
+mod restart_all;
 mod scale;
 mod server;
 mod sidecars;
@@ -60,6 +62,9 @@ scenarios! {
         during_a_pull,
         at_once_after_the_creation,
         the_phase_tells_the_end_once_nothing_runs,
+    }
+    together restart_all::{
+        one_exit_begins_the_whole_pod_anew,
     }
     together resize::{
         a_running_pod_is_resized_in_place,
@@ -117,6 +122,9 @@ scenarios! {
         mistakes_are_listed_together,
         broken_syntax_is_located,
         missing_files_are_named,
+    }
+    alone preemption::{
+        a_critical_pod_gets_room,
     }
     alone scale::{
         fifty_pods_at_once,

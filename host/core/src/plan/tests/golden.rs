@@ -538,6 +538,7 @@ fn all_anew() -> serde_json::Value {
 }
 
 /// Two running containers, of which the first was allocated more memory and the second more cpu.
+#[expect(clippy::needless_pass_by_value, reason = "called with what is made on the spot")]
 fn resized(fields: serde_json::Value) -> Scene {
     let list = |cpu: &str, memory: &str| json!({ "resources": { "limits": { "cpu": cpu, "memory": memory } } });
     let spec = |a, b| {

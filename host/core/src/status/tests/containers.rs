@@ -347,3 +347,55 @@ fn the_last_status_leaves_nothing_open() {
     let again = told(done.clone());
     assert_eq!(derive(&again), derive(&done));
 }
+
+/// From the exit that asks for it until everything runs again, in a pod that otherwise never restarts (8.1 rule 4, 8.2 rule 10).
+#[test]
+fn all_containers_begin_anew() {
+    let rules = json!([{ "action": "RestartAllContainers", "exitCodes": { "operator": "In", "values": [42] } }]);
+    let asks = with(
+        container("a"),
+        json!({ "restartPolicy": "Never", "restartPolicyRules": rules }),
+    );
+    let spec = json!({ "restartPolicy": "Never", "containers": [asks, container("b")] });
+    let restarting = |scene: &Scene| {
+        let status = derive(scene);
+        let found = status
+            .conditions
+            .unwrap()
+            .into_iter()
+            .find(|c| c.type_ == "AllContainersRestarting");
+        let found = found.unwrap();
+        assert_eq!(found.observed_generation, None);
+        (status.phase.unwrap(), found.status, found.reason.unwrap_or_default())
+    };
+    let is = |phase: &str, status: &str, reason: &str| (phase.to_owned(), status.to_owned(), reason.to_owned());
+
+    let scene = told(Scene::sandboxed(spec).running("c1", "a", 0).running("c2", "b", 0));
+    assert_eq!(restarting(&scene), is("Running", "False", ""));
+    let mut scene = scene.change("c1", |c| {
+        c.state = Observed::Exited;
+        c.exit_code = 42;
+    });
+    assert_eq!(restarting(&scene), is("Running", "True", "RestartAllContainersStarted"));
+    scene = told(scene);
+    // The other one was killed: the pod has not failed.
+    scene = scene.change("c2", |c| {
+        c.state = Observed::Exited;
+        c.exit_code = 137;
+    });
+    assert_eq!(restarting(&scene), is("Running", "True", "RestartAllContainersStarted"));
+    scene = told(scene);
+    scene.have.containers.clear();
+    assert_eq!(restarting(&scene), is("Running", "False", ""));
+    for name in ["a", "b"] {
+        let text = "RestartingAllContainers: The container is removed because RestartAllContainers in place";
+        assert_eq!(state(&scene, name), format!("waiting {text}"));
+        assert_eq!(last(&scene, name), format!("terminated 137 {text}"));
+        assert_eq!(status(&scene, name).restart_count, 1);
+    }
+    scene = told(told(scene)).running("c3", "a", 1);
+    assert_eq!(state(&scene, "a"), "running");
+    assert_eq!(status(&scene, "a").restart_count, 1, "it does not count twice");
+    assert!(last(&scene, "a").contains("RestartingAllContainers"));
+    assert_eq!(restarting(&scene).1, "False");
+}

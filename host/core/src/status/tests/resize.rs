@@ -111,7 +111,7 @@ fn a_pending_resize_is_a_condition() {
     scene.now = ago(-60);
     assert_eq!(
         conditions(&scene),
-        [first.clone()],
+        vec![first.clone()],
         "nothing changes while nothing changes"
     );
     let less = pending(scene.clone(), PendingReason::Deferred, "less room", 3);

@@ -1,0 +1,60 @@
+//! What all pods of a node may use together, and the weight of its classes (the kubelet contract, node D2).
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::Quantity;
+use super::cgroup::{cpu_shares, page_size};
+use super::qos::{BURSTABLE, qos_class};
+use super::requests::{CPU, HUGEPAGES_PREFIX, MEMORY, pod_requests};
+use crate::node::{MachineFacts, NodeConfig, machine_capacity};
+
+/// Limits of the cgroup that holds every pod.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KubepodsLimits {
+    pub cpu_shares: u64,
+    /// Bytes; none: no limit.
+    pub memory_limit: Option<u64>,
+    pub pids_limit: Option<i64>,
+    /// Page size as the kernel writes it ("2MB") to bytes.
+    pub hugepages: Vec<(String, u64)>,
+}
+
+/// What is reserved for others is kept from pods: all of it where `enforced`, else only of the cpu, which costs nobody
+/// anything while it is idle. What eviction holds back is not kept from them: else nothing would ever be evicted.
+pub fn kubepods(facts: &MachineFacts, config: &NodeConfig, enforced: bool, pids: Option<i64>) -> KubepodsLimits {
+    let capacity = machine_capacity(facts, config);
+    let left = |name: &str| {
+        let mut left = capacity.get(name).copied().unwrap_or_default();
+        for reserved in [&config.system_reserved, &config.kube_reserved] {
+            left = left.minus(reserved.get(name).copied().unwrap_or_default());
+        }
+        left.max(Quantity::ZERO)
+    };
+    let bytes = |quantity: Quantity| u64::try_from(quantity.value()).unwrap_or(0);
+    let memory = if enforced {
+        left(MEMORY)
+    } else {
+        capacity.get(MEMORY).copied().unwrap_or_default()
+    };
+    KubepodsLimits {
+        cpu_shares: cpu_shares(left(CPU).millis()),
+        memory_limit: Some(bytes(memory)).filter(|limit| *limit > 0),
+        pids_limit: pids.filter(|limit| *limit > 0),
+        hugepages: capacity
+            .keys()
+            .filter(|name| enforced && name.starts_with(HUGEPAGES_PREFIX))
+            .filter_map(|name| Some((page_size(name)?, bytes(left(name)))))
+            .collect(),
+    }
+}
+
+/// The weight of all Burstable pods together: what they request.
+pub fn burstable_shares<'a>(pods: impl Iterator<Item = &'a Pod>) -> u64 {
+    let requests = pods
+        .filter(|pod| qos_class(pod) == BURSTABLE)
+        .filter_map(|pod| pod_requests(pod).get(CPU).map(|cpu| cpu.millis()));
+    cpu_shares(requests.fold(0, i64::saturating_add))
+}
+
+#[cfg(test)]
+mod tests;
