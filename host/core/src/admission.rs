@@ -183,3 +183,37 @@ fn named(pod: &Pod, node: &Node) -> bool {
         .unwrap_or_default();
     wanted.is_empty() || Some(wanted) == node.metadata.name.as_deref()
 }
+
+/// Under which label a refusal is counted (the kubelet contract, node J 165): words of others could be without number.
+pub fn metric_label(reason: &str) -> &'static str {
+    const KNOWN: [&str; 19] = [
+        "AppArmor",
+        "PodOSSelectorNodeLabelDoesNotMatch",
+        "PodOSNotSupported",
+        "InvalidNodeInfo",
+        "InitContainerRestartPolicyForbidden",
+        "SupplementalGroupsPolicyNotSupported",
+        "UnexpectedAdmissionError",
+        "UnknownReason",
+        "UnexpectedPredicateFailureType",
+        "OutOfcpu",
+        "OutOfmemory",
+        "OutOfephemeral-storage",
+        "OutOfpods",
+        "PodLevelResourcesNotSupported",
+        "PodFeatureUnsupported",
+        "Evicted",
+        "SysctlForbidden",
+        "TopologyAffinityError",
+        "NodeShutdown",
+    ];
+    if let Some(known) = KNOWN.iter().find(|known| **known == reason) {
+        return known;
+    }
+    match reason {
+        "VolumeAttachmentLimitExceeded" => "VolumeAttachmentLimitExceeded",
+        _ if reason.starts_with("node(s) had taints") => "node(s) had taints that the pod didn't tolerate",
+        _ if reason.starts_with("OutOf") => "OutOfExtendedResources",
+        _ => "Other",
+    }
+}

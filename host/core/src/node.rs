@@ -66,6 +66,17 @@ pub enum Threshold {
     Fraction(f32),
 }
 
+impl Threshold {
+    /// Of a capacity.
+    pub fn amount(self, capacity: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            // Floating point to integer saturates.
+            Self::Fraction(fraction) => (capacity as f64 * f64::from(fraction)) as u64,
+        }
+    }
+}
+
 /// What the operator wants of the node.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NodeConfig {
@@ -93,6 +104,8 @@ pub struct NodeConfig {
     /// What the node says its kubelet's version is; decides what clients expect of it.
     pub kubelet_version: String,
     pub max_images: usize,
+    /// What the node can do beyond what every node can, by the names of the feature gates. Sorted.
+    pub declared_features: Vec<String>,
 }
 
 impl Default for NodeConfig {
@@ -114,6 +127,7 @@ impl Default for NodeConfig {
             port: 10250,
             kubelet_version: "v1.36.2".into(),
             max_images: 50,
+            declared_features: Vec::new(),
         }
     }
 }
@@ -253,6 +267,7 @@ pub fn build_status(
     status.features = state.supplemental_groups_policy.then_some(NodeFeatures {
         supplemental_groups_policy: Some(true),
     });
+    status.declared_features = (!config.declared_features.is_empty()).then(|| config.declared_features.clone());
     let missing = missing_capacities(status.capacity.as_ref());
     status.conditions = Some(conditions::build(state, &missing, previous, now));
     if let Some(volumes) = &state.volumes_in_use {
@@ -350,10 +365,8 @@ pub fn allocatable(capacity: &Amounts, config: &NodeConfig) -> BTreeMap<String, 
             _ => None,
         };
         if let Some(threshold) = threshold {
-            *amount = amount.minus(bytes(held_back(
-                threshold,
-                capacity.get(name).copied().unwrap_or_default(),
-            )));
+            let capacity = capacity.get(name).copied().unwrap_or_default();
+            *amount = amount.minus(bytes(held_back(threshold, capacity)));
         }
     }
     // Pages set aside are no memory for anybody else.
@@ -368,11 +381,7 @@ pub fn allocatable(capacity: &Amounts, config: &NodeConfig) -> BTreeMap<String, 
 }
 
 fn held_back(threshold: Threshold, capacity: Quantity) -> u64 {
-    match threshold {
-        Threshold::Bytes(bytes) => bytes,
-        // Floating point to integer saturates.
-        Threshold::Fraction(fraction) => (capacity.value() as f64 * f64::from(fraction)) as u64,
-    }
+    threshold.amount(u64::try_from(capacity.value()).unwrap_or(0))
 }
 
 /// Why reservations cannot be, in the kubelet's words (rule 48): the node must not start.
@@ -437,18 +446,22 @@ fn images(images: &[Image], max: usize) -> Vec<ContainerImage> {
         .into_iter()
         .take(max)
         .map(|image| ContainerImage {
-            names: Some(
-                image
-                    .repo_digests
-                    .iter()
-                    .chain(&image.repo_tags)
-                    .take(5)
-                    .cloned()
-                    .collect(),
-            ),
+            names: Some(names(image)).filter(|names| !names.is_empty()),
             size_bytes: Some(i64::try_from(image.size).unwrap_or(i64::MAX)),
         })
         .collect()
+}
+
+fn names(image: &Image) -> Vec<String> {
+    let all = image.repo_digests.iter().chain(&image.repo_tags);
+    all.take(5).cloned().collect()
+}
+
+/// The machine was started anew since the API last heard of it (rule 51): what to tell.
+pub fn rebooted(facts: &MachineFacts, config: &NodeConfig, previous: Option<&NodeStatus>) -> Option<String> {
+    let before = &previous?.node_info.as_ref()?.boot_id;
+    let (name, id) = (&config.name, &facts.boot_id);
+    (!before.is_empty() && before != id).then(|| format!("Node {name} has been rebooted, boot id: {id}"))
 }
 
 fn handlers(handlers: &[RuntimeHandler]) -> Option<Vec<NodeRuntimeHandler>> {

@@ -452,3 +452,16 @@ fn features_that_the_node_lacks_are_named() {
         "Pod requires node features that are not available: RestartAllContainersOnContainerExits"
     );
 }
+
+#[test]
+fn refusals_are_counted_under_known_words() {
+    for (reason, label) in [
+        ("OutOfcpu", "OutOfcpu"),
+        ("OutOfexample.com/gpu", "OutOfExtendedResources"),
+        ("VolumeAttachmentLimitExceeded", "VolumeAttachmentLimitExceeded"),
+        ("NodeAffinity", "Other"),
+        ("a plugin's own word", "Other"),
+    ] {
+        assert_eq!(metric_label(reason), label);
+    }
+}

@@ -412,3 +412,49 @@ fn plugins_have_a_condition_of_their_own() {
     assert_eq!(ill.unwrap(), ("False".into(), "a: it trapped; b: gone".into()));
     assert_eq!(ready, find(&state()).0, "the node goes on");
 }
+
+#[test]
+fn a_new_boot_is_told_once() {
+    let status = |boot: &str| NodeStatus {
+        node_info: Some(NodeSystemInfo {
+            boot_id: boot.into(),
+            ..NodeSystemInfo::default()
+        }),
+        ..NodeStatus::default()
+    };
+    let told = |previous: Option<&NodeStatus>| rebooted(&facts(), &config(), previous);
+    assert_eq!(
+        told(Some(&status("a"))).as_deref(),
+        Some("Node lab-node has been rebooted, boot id: b")
+    );
+    for quiet in [
+        None,
+        Some(&status("b")),
+        Some(&status("")),
+        Some(&NodeStatus::default()),
+    ] {
+        assert_eq!(told(quiet), None);
+    }
+}
+
+#[test]
+fn images_without_a_name_are_shown_too() {
+    let nameless = Image {
+        id: "x".into(),
+        size: 3,
+        ..Image::default()
+    };
+    let shown = images(&[nameless], 50);
+    assert_eq!(serde_json::to_value(&shown).unwrap(), json!([{ "sizeBytes": 3 }]));
+}
+
+#[test]
+fn features_are_declared() {
+    let declared = vec!["A".to_owned(), "B".to_owned()];
+    let config = NodeConfig {
+        declared_features: declared.clone(),
+        ..config()
+    };
+    let status = build_status(&facts(), &config, &state(), None, at(1));
+    assert_eq!(status.declared_features, Some(declared));
+}
