@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::observed::{Container, ContainerState, ContainerUser, Sandbox, SandboxState};
 use witlet_core::runtime::{IdMapping, Image, LinuxResources, Mount, MountImage, NamespaceMode, Propagation};
+use witlet_core::stats::assemble::Counted;
+use witlet_core::stats::reading::{Cgroup, Cpu, Memory, Usage};
 use witlet_ports::runtime::{CgroupDriver, Condition, FilesystemUsage, Handler, Status, Version};
 use witlet_ports::{Error, Result};
 
@@ -355,6 +357,45 @@ pub(crate) fn filesystem(usage: v1::FilesystemUsage) -> FilesystemUsage {
         used_bytes: usage.used_bytes.map_or(0, |v| v.value),
         inodes_used: usage.inodes_used.map_or(0, |v| v.value),
     }
+}
+
+/// None without an id.
+pub(crate) fn counted(stats: v1::ContainerStats) -> Option<Counted> {
+    let id = stats.attributes?.id;
+    let at = |nanoseconds| optional_time(nanoseconds);
+    let read = stats.cpu.as_ref().map_or(0, |c| c.timestamp);
+    let mut cgroup = Cgroup::new("", at(read).unwrap_or_else(Timestamp::now));
+    let value = |v: Option<v1::UInt64Value>| v.map(|v| v.value);
+    cgroup.cpu = stats.cpu.and_then(|cpu| {
+        Some(Cpu {
+            usage: value(cpu.usage_core_nano_seconds)?,
+            nano_cores: value(cpu.usage_nano_cores),
+            ..Cpu::default()
+        })
+    });
+    let swap = stats.swap.and_then(|s| value(s.swap_usage_bytes));
+    cgroup.memory = stats.memory.and_then(|memory| {
+        let working_set = value(memory.working_set_bytes)?;
+        // 0 without a limit.
+        cgroup.limits.memory = value(memory.available_bytes)
+            .filter(|a| *a > 0)
+            .map(|available| available.saturating_add(working_set));
+        Some(Memory {
+            usage: value(memory.usage_bytes).unwrap_or(working_set),
+            working_set,
+            rss: value(memory.rss_bytes),
+            page_faults: value(memory.page_faults),
+            major_page_faults: value(memory.major_page_faults),
+            swap,
+            ..Memory::default()
+        })
+    });
+    let layer = stats.writable_layer.map(|layer| Usage {
+        at: at(layer.timestamp),
+        bytes: value(layer.used_bytes).unwrap_or(0),
+        inodes: value(layer.inodes_used).unwrap_or(0),
+    });
+    (!id.is_empty()).then_some(Counted { id, cgroup, layer })
 }
 
 fn require(what: &str, field: &str, value: &str) -> Result<()> {

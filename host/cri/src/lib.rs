@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod error;
 mod events;
+mod metrics;
 mod owners;
 pub mod proto;
 mod runtime;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use witlet_ports::sink::Family;
 use witlet_ports::{Class, Error, Result};
 
 use owners::Owners;
@@ -67,6 +69,7 @@ pub struct Cri {
     /// The runtime said that it has no CRI events.
     no_cri_events: Arc<AtomicBool>,
     owners: Arc<Owners>,
+    metrics: Arc<metrics::Calls>,
 }
 
 /// Connects and makes sure that it is a CRI v1 runtime that answers there. Errors say what to do.
@@ -99,7 +102,13 @@ impl Cri {
             timeout: config.timeout,
             no_cri_events: Arc::default(),
             owners: Arc::default(),
+            metrics: Arc::default(),
         })
+    }
+
+    /// What its calls took, as metrics.
+    pub fn families(&self) -> Vec<Family> {
+        self.metrics.families()
     }
 
     async fn validate(&self) -> Result<()> {
@@ -140,6 +149,19 @@ impl Cri {
 
     /// Waits for an answer, but not for longer than the deadline.
     async fn call<T>(
+        &self,
+        method: &'static str,
+        deadline: Option<Duration>,
+        socket: &Path,
+        rpc: impl Future<Output = Result<Response<T>, Status>> + Send,
+    ) -> Result<T> {
+        let began = tokio::time::Instant::now();
+        let result = self.answer(method, deadline, socket, rpc).await;
+        self.metrics.called(method, began.elapsed(), result.is_ok());
+        result
+    }
+
+    async fn answer<T>(
         &self,
         method: &'static str,
         deadline: Option<Duration>,

@@ -8,7 +8,8 @@ use futures::stream::BoxStream;
 use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, Sandbox};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
-use witlet_ports::runtime::{CgroupDriver, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Streams, Version};
+use witlet_core::stats::assemble::Counted;
+use witlet_ports::runtime::{CgroupDriver, ExecOutput, Hint, ImageFilesystems, Runtime, Status, Streams, Version};
 use witlet_ports::{Class, Error, Result};
 
 use crate::error::{gone_is_fine, incomplete};
@@ -86,7 +87,10 @@ impl Runtime for Cri {
             config: Some(encode::sandbox(config)),
             runtime_handler: handler.to_owned(),
         };
-        let id = runtime!(self.run_pod_sandbox(message), Some(self.timeout * 2))?.pod_sandbox_id;
+        let began = tokio::time::Instant::now();
+        let answer = runtime!(self.run_pod_sandbox(message), Some(self.timeout * 2));
+        self.metrics.sandbox(handler, began.elapsed(), answer.is_ok());
+        let id = answer?.pod_sandbox_id;
         if id.is_empty() {
             Err(incomplete("the new sandbox", "id"))
         } else {
@@ -323,9 +327,18 @@ impl Runtime for Cri {
         .map(drop)
     }
 
-    async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>> {
+    async fn image_filesystems(&self) -> Result<ImageFilesystems> {
         let answer = images!(self.image_fs_info(v1::ImageFsInfoRequest {}))?;
-        Ok(answer.image_filesystems.into_iter().map(decode::filesystem).collect())
+        let list = |all: Vec<_>| all.into_iter().map(decode::filesystem).collect();
+        Ok(ImageFilesystems {
+            images: list(answer.image_filesystems),
+            containers: list(answer.container_filesystems),
+        })
+    }
+
+    async fn container_stats(&self) -> Result<Vec<Counted>> {
+        let answer = runtime!(self.list_container_stats(v1::ListContainerStatsRequest { filter: None }))?;
+        Ok(answer.stats.into_iter().filter_map(decode::counted).collect())
     }
 
     async fn hints(&self) -> Result<BoxStream<'static, Hint>> {

@@ -339,7 +339,7 @@ async fn images() {
     );
     assert_eq!(cri.image(&reference).await.unwrap().unwrap().id, image.id);
     assert_eq!(cri.images().await.unwrap(), std::slice::from_ref(&image));
-    assert_eq!(cri.image_filesystems().await.unwrap()[0].used_bytes, image.size);
+    assert_eq!(cri.image_filesystems().await.unwrap().images[0].used_bytes, image.size);
     cri.remove_image(&image.id).await.unwrap();
     assert!(cri.images().await.unwrap().is_empty());
 

@@ -123,7 +123,7 @@ async fn facts() {
     assert!(found.size > 0);
     assert!(cri.images().await.unwrap().iter().any(|i| i.id == found.id));
     assert_eq!(cri.image("localhost/no/such:image").await.unwrap(), None);
-    assert!(!cri.image_filesystems().await.unwrap().is_empty());
+    assert!(!cri.image_filesystems().await.unwrap().images.is_empty());
     assert_eq!(cri.sandbox("nonesuch").await.unwrap_err().class, Class::NotFound);
     assert_eq!(cri.container("nonesuch").await.unwrap_err().class, Class::NotFound);
     cri.stop_sandbox("nonesuch").await.unwrap();

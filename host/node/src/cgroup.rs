@@ -21,6 +21,7 @@ use witlet_ports::{Class, Error, Result};
 
 mod hierarchy;
 mod names;
+mod read;
 mod reading;
 mod removal;
 mod systemd;

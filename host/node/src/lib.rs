@@ -5,6 +5,8 @@
 pub mod cgroup;
 pub mod host;
 pub mod machine;
+pub mod stats;
 pub mod subids;
 
 pub use cgroup::{CgroupTree, Driver, Hierarchy, KubepodsLimits};
+pub use stats::MachineStats;

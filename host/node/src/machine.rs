@@ -2,7 +2,7 @@
 //!
 //! What cannot be read is empty or zero, except what a node cannot be without: processors and memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn read(path: &Path) -> String {
 }
 
 /// `name` to bytes.
-fn meminfo(text: &str) -> BTreeMap<&str, u64> {
+pub(crate) fn meminfo(text: &str) -> BTreeMap<&str, u64> {
     text.lines()
         .filter_map(|line| {
             let (name, rest) = line.split_once(':')?;
@@ -120,6 +120,29 @@ fn count_ranges(text: &str) -> u32 {
             high.checked_sub(low)?.checked_add(1)
         })
         .fold(0, u32::saturating_add)
+}
+
+/// How many cores there are, not counting threads, and how many sockets. At least one of each.
+pub fn topology(places: &Places) -> (u32, u32) {
+    let (mut cores, mut sockets) = (BTreeSet::new(), BTreeSet::new());
+    for cpu in entries(&places.sys.join("devices/system/cpu")) {
+        let of = |file| read(&cpu.join("topology").join(file)).parse::<i64>().ok();
+        if let (Some(core), Some(socket)) = (of("core_id"), of("physical_package_id")) {
+            cores.insert((socket, core));
+            sockets.insert(socket);
+        }
+    }
+    let count = |n: usize| u32::try_from(n.max(1)).unwrap_or(u32::MAX);
+    (count(cores.len()), count(sockets.len()))
+}
+
+/// The block device of the filesystem that holds the path: `/dev/vda1`. Its numbers where it has no name.
+pub fn device_of(places: &Places, path: &Path) -> io::Result<String> {
+    let device = rustix::fs::stat(path)?.st_dev;
+    let numbers = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let event = read(&places.sys.join("dev/block").join(&numbers).join("uevent"));
+    let name = event.lines().find_map(|l| l.strip_prefix("DEVNAME="));
+    Ok(name.map_or(numbers, |name| format!("/dev/{name}")))
 }
 
 fn hugepages(places: &Places) -> BTreeMap<u64, u64> {

@@ -5,6 +5,8 @@
 pub mod api;
 pub mod cgroups;
 pub mod error;
+pub mod machine;
+pub mod meter;
 pub mod network;
 pub mod plugin;
 pub mod policy;

@@ -10,6 +10,8 @@ use witlet_core::ids::PodUid;
 use witlet_core::observed::{Container, Sandbox};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
 
+use witlet_core::stats::assemble::Counted;
+
 use crate::{Class, Error, Result};
 
 /// Who the runtime is.
@@ -84,6 +86,14 @@ pub struct FilesystemUsage {
     pub inodes_used: u64,
 }
 
+/// Where images are, and where the writable layers of containers are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ImageFilesystems {
+    pub images: Vec<FilesystemUsage>,
+    /// Empty where the runtime keeps both together.
+    pub containers: Vec<FilesystemUsage>,
+}
+
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     async fn version(&self) -> Result<Version>;
@@ -151,7 +161,9 @@ pub trait Runtime: Send + Sync + 'static {
         sandbox: Option<&SandboxConfig>,
     ) -> Result<String>;
     async fn remove_image(&self, reference: &str) -> Result<()>;
-    async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>>;
+    async fn image_filesystems(&self) -> Result<ImageFilesystems>;
+    /// What running containers use, as far as the runtime counts it.
+    async fn container_stats(&self) -> Result<Vec<Counted>>;
 
     /// What happens to containers, from CRI events where the runtime has them, else from the runtime's own. It ends when the
     /// connection does. `Class::Unimplemented` where there is no such stream.

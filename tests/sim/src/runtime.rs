@@ -16,7 +16,8 @@ use rand::Rng;
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::observed::{Container, ContainerState, Sandbox, SandboxState};
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, NamespaceMode, RegistryAuth, SandboxConfig};
-use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
+use witlet_core::stats::assemble::Counted;
+use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, Hint, ImageFilesystems, Runtime, Status, Version};
 use witlet_ports::{Class, Error, Result};
 
 use crate::clock;
@@ -589,7 +590,11 @@ impl Runtime for FakeRuntime {
         .await
     }
 
-    async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>> {
+    async fn image_filesystems(&self) -> Result<ImageFilesystems> {
+        Ok(ImageFilesystems::default())
+    }
+
+    async fn container_stats(&self) -> Result<Vec<Counted>> {
         Ok(Vec::new())
     }
 

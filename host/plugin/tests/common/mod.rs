@@ -14,12 +14,13 @@ use witlet_core::ids::PodUid;
 use witlet_core::observed;
 use witlet_core::plan::Note;
 use witlet_core::runtime::{ContainerConfig, Image, LinuxResources, RegistryAuth, SandboxConfig};
+use witlet_core::stats::assemble::Counted;
 use witlet_plugin_host::config::{Kind, PluginConfig, Source};
 use witlet_plugin_host::grants::Grants;
 use witlet_plugin_host::{Deps, PluginHost, PluginsConfig};
 use witlet_ports::api::{Events, Objects, Token, TokenRequest};
 use witlet_ports::probe::Check;
-use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, FilesystemUsage, Hint, Runtime, Status, Version};
+use witlet_ports::runtime::{CgroupDriver, Condition, ExecOutput, Hint, ImageFilesystems, Runtime, Status, Version};
 use witlet_ports::{Class, Error, Result};
 
 pub mod guests;
@@ -331,7 +332,10 @@ impl Runtime for FakeRuntime {
     async fn remove_image(&self, _: &str) -> Result<()> {
         unimplemented()
     }
-    async fn image_filesystems(&self) -> Result<Vec<FilesystemUsage>> {
+    async fn image_filesystems(&self) -> Result<ImageFilesystems> {
+        unimplemented()
+    }
+    async fn container_stats(&self) -> Result<Vec<Counted>> {
         unimplemented()
     }
     async fn hints(&self) -> Result<BoxStream<'static, Hint>> {
