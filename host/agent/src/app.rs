@@ -12,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use witlet_core::config::NodeSettings;
 use witlet_core::desired;
+use witlet_core::node::Pressure;
 use witlet_core::plan::Rules;
 use witlet_ports::serve::Node;
 use witlet_ports::sink::Family;
+use witlet_ports::source::PodSet;
 use witlet_ports::{Error, Result};
 
 use crate::allocations::Allocations;
@@ -26,7 +28,9 @@ use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
 use crate::pleg::{self, Nudges, Pleg};
 use crate::probes::ProbeRunner;
 use crate::qos::Qos;
+use crate::rotation::{self, Rotation};
 use crate::serve::NodeService;
+use crate::stats::{self, Stats};
 use crate::status::StatusWriter;
 use crate::supervisor::{Sources, Supervisor, SyncLoop};
 use crate::users::Users;
@@ -47,7 +51,21 @@ pub struct Config {
     /// Only where the network plugin connects pods.
     pub cni: Option<cni::Config>,
     pub health: Option<SocketAddr>,
+    /// None leaves out what only shows.
+    pub stats: Option<StatsConfig>,
+    pub pressure: stats::pressure::Settings,
+    pub rotation: rotation::Settings,
+    /// Where it is kept how far log sinks were fed.
+    pub sinks_dir: Option<PathBuf>,
     pub metrics_push: Duration,
+}
+
+/// What statistics need beyond the ports.
+#[derive(Default)]
+pub struct StatsConfig {
+    pub machine: witlet_core::stats::cadvisor::Machine,
+    /// How often it is counted what volumes hold; zero turns it off.
+    pub volumes: Duration,
 }
 
 pub struct Agent {
@@ -57,6 +75,8 @@ pub struct Agent {
     shutdown: CancellationToken,
     /// Where `/healthz` and `/metrics` are served.
     pub health: Option<SocketAddr>,
+    /// What the node and its pods use.
+    pub stats: Stats,
 }
 
 impl Agent {
@@ -91,8 +111,8 @@ impl Agent {
         let context = Arc::new(Context {
             users: config.users,
             runtime: runtime_health.clone(),
-            images: Images::start(ports.runtime.clone(), config.images).await,
             allocations: allocations.clone(),
+            images: Images::start(ports.runtime.clone(), config.images).await,
             probes: ProbeRunner::new(
                 ports.probes.clone(),
                 ports.events.clone(),
@@ -126,14 +146,29 @@ impl Agent {
             pods: listed_out,
             health: pleg_health.clone(),
             intervals: config.intervals.clone(),
+            metrics: metrics.clone(),
         };
         tasks.spawn(pleg.run(shutdown.clone()));
 
+        let stats = statistics(config.stats, &context, find_pod(&sources));
+        let (pressure_out, pressure) = watch::channel(Pressure::default());
+        let watch = stats
+            .clone()
+            .watch_pressure(config.pressure, pressure_out, shutdown.clone());
+        tasks.spawn(watch);
+        tasks.spawn(stats.clone().count_volumes(shutdown.clone()));
+        let rotation = Rotation {
+            runtime: ports.runtime.clone(),
+            logs_dir: context.node.pod_logs_dir.clone(),
+            settings: config.rotation,
+        };
+        tasks.spawn(rotation.run(shutdown.clone()));
         let node = NodeLoop::new(
             context.clone(),
             config.node_options,
             runtime_health.clone(),
-            pleg_health,
+            pleg_health.clone(),
+            pressure,
         );
         tasks.spawn(node.run(shutdown.clone()));
         tasks.spawn(status.run(shutdown.clone()));
@@ -145,6 +180,14 @@ impl Agent {
         };
         tasks.spawn(mirrors.run(shutdown.clone()));
         let (api, files) = (sources.api.clone(), sources.files.clone());
+        let now = metrics::now::Now {
+            node_name: context.node.node_name.clone(),
+            cgroup_v2: context.node.cgroup_v2,
+            sources: sources.clone(),
+            listed: listed.clone(),
+            pleg: pleg_health,
+            stats: stats.clone(),
+        };
         let supervisor = Supervisor::new(context.clone(), sources, listed);
         let qos = Qos {
             cgroups: ports.cgroups.clone(),
@@ -155,28 +198,37 @@ impl Agent {
         tasks.spawn(supervisor.run(shutdown.clone()));
 
         let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
-            Arc::new(move || [metrics.families(), metrics::process(), more()].concat());
+            Arc::new(move || [metrics.families(), now.families(), metrics::process(), more()].concat());
         let service = Arc::new(NodeService {
             context: context.clone(),
             api,
             files,
-            runtime_health: runtime_health.clone(),
             families: families.clone(),
+            stats: stats.clone(),
         });
         let feeds = sinks::Feeds {
             sinks: ports.sinks.clone(),
             logs_dir: context.node.pod_logs_dir.clone(),
+            state_dir: config.sinks_dir,
             families: families.clone(),
             metrics_interval: config.metrics_push,
         };
         tasks.spawn(feeds.run(shutdown.clone()));
         let health = match config.health {
-            Some(address) => Some(serve_health(&mut tasks, address, runtime_health, families, &shutdown).await?),
+            Some(address) => {
+                let health = http::Health {
+                    problem: Box::new(move || runtime_health.problem()),
+                    families: Box::new(move || families()),
+                    stats: stats.clone(),
+                };
+                Some(serve_health(&mut tasks, address, health, &shutdown).await?)
+            }
             None => None,
         };
         Ok(Self {
             context,
             service,
+            stats,
             tasks,
             shutdown,
             health,
@@ -219,6 +271,28 @@ impl Agent {
     }
 }
 
+/// By UID, as the sources have it.
+fn find_pod(sources: &Sources) -> stats::Find {
+    let (api, files) = (sources.api.clone(), sources.files.clone());
+    Arc::new(move |uid| {
+        let of = |set: &watch::Receiver<PodSet>| set.borrow().pods.get(uid).cloned();
+        of(&files).or_else(|| of(&api))
+    })
+}
+
+fn statistics(config: Option<StatsConfig>, context: &Context, find: stats::Find) -> Stats {
+    let config = config.unwrap_or_default();
+    let config = stats::Config {
+        node_name: context.node.node_name.clone(),
+        root_dir: context.node.root_dir.clone(),
+        pod_logs_dir: context.node.pod_logs_dir.clone(),
+        machine: config.machine,
+        volumes: config.volumes,
+    };
+    let (runtime, machine) = (context.ports.runtime.clone(), context.ports.machine.clone());
+    Stats::new(config, runtime, machine, context.metrics.clone(), find)
+}
+
 fn serve_cni(
     tasks: &mut JoinSet<()>,
     config: &cni::Config,
@@ -254,8 +328,7 @@ fn serve_cni(
 async fn serve_health(
     tasks: &mut JoinSet<()>,
     address: SocketAddr,
-    runtime: Arc<crate::node::RuntimeHealth>,
-    families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    health: http::Health,
     shutdown: &CancellationToken,
 ) -> Result<SocketAddr> {
     let bound = http::bind(address)
@@ -266,10 +339,6 @@ async fn serve_health(
             "server.healthz: cannot listen on {address}: {e}; choose another address or \"off\""
         ))
     })?;
-    let health = http::Health {
-        problem: Box::new(move || runtime.problem()),
-        families: Box::new(move || families()),
-    };
     tasks.spawn(http::serve(listener, Arc::new(health), shutdown.clone()));
     Ok(local)
 }

@@ -13,6 +13,7 @@ use witlet_core::ids::PodUid;
 use witlet_core::plan::{Note, Rules};
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
 use witlet_ports::cgroups::Cgroups;
+use witlet_ports::machine::Machine;
 use witlet_ports::network::Network;
 use witlet_ports::plugin::Plugins;
 use witlet_ports::policy::Policies;
@@ -46,6 +47,7 @@ pub struct Ports {
     pub policies: Arc<dyn Policies>,
     pub sinks: Arc<dyn Sinks>,
     pub plugins: Arc<dyn Plugins>,
+    pub machine: Arc<dyn Machine>,
 }
 
 /// How often things happen. The values are the kubelet's (contract/pod.md section 0).

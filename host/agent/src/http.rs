@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics` on a local port, without authentication.
+//! `/healthz`, `/readyz`, `/metrics` and what pods use, on a local port, without authentication.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use tracing::debug;
 use witlet_ports::sink::Family;
 
 use crate::metrics;
+use crate::stats::Stats;
 
 const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ pub struct Health {
     /// None when healthy, else what is wrong.
     pub problem: Box<dyn Fn() -> Option<String> + Send + Sync>,
     pub families: Box<dyn Fn() -> Vec<Family> + Send + Sync>,
+    pub stats: Stats,
 }
 
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -52,8 +54,8 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: Cancell
         let health = health.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let reply = answer(&request, &health);
-                async { Ok::<_, Infallible>(reply) }
+                let health = health.clone();
+                async move { Ok::<_, Infallible>(answer(&request, &health).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -67,18 +69,35 @@ pub async fn serve(listener: TcpListener, health: Arc<Health>, shutdown: Cancell
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
-    let (status, body) = match request.uri().path() {
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+async fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+    let stats = &health.stats;
+    let (status, kind, body) = match request.uri().path() {
         "/healthz" | "/livez" | "/readyz" => match (health.problem)() {
-            None => (StatusCode::OK, "ok".into()),
-            Some(problem) => (StatusCode::INTERNAL_SERVER_ERROR, problem),
+            None => (StatusCode::OK, TEXT, "ok".into()),
+            Some(problem) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, problem),
         },
-        "/metrics" => (StatusCode::OK, metrics::text(&(health.families)())),
-        _ => (StatusCode::NOT_FOUND, "404 page not found\n".into()),
+        "/metrics" => {
+            stats.refresh().await;
+            (StatusCode::OK, TEXT, metrics::text(&(health.families)()))
+        }
+        "/metrics/resource" => (StatusCode::OK, TEXT, stats.resource_metrics().await),
+        "/metrics/cadvisor" => (StatusCode::OK, TEXT, stats.cadvisor_metrics().await),
+        "/metrics/probes" => (StatusCode::OK, TEXT, stats.probe_metrics().await),
+        "/stats/summary" => match stats.summary(only_cpu_and_memory(request.uri().query())).await {
+            Ok(summary) => (StatusCode::OK, "application/json", summary.to_json()),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.message),
+        },
+        _ => (StatusCode::NOT_FOUND, TEXT, "404 page not found\n".into()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    let text = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, text);
+    let kind = http::HeaderValue::from_static(kind);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     response
+}
+
+fn only_cpu_and_memory(query: Option<&str>) -> bool {
+    query.is_some_and(|q| q.split('&').any(|part| part == "only_cpu_and_memory=true"))
 }

@@ -203,6 +203,19 @@ impl Images {
                 Failure::new("ImageInspectError", text)
             })?,
         };
+        let (seen, pull) = match (asked.policy, &present) {
+            (PullPolicy::Always, _) => ("unknown", "true"),
+            (_, Some(_)) => ("true", "false"),
+            (PullPolicy::IfNotPresent, None) => ("false", "true"),
+            (PullPolicy::Never, None) => ("false", "false"),
+        };
+        let policy = match asked.policy {
+            PullPolicy::Always => "always",
+            PullPolicy::IfNotPresent => "ifnotpresent",
+            PullPolicy::Never => "never",
+        };
+        let kubelet = &asked.context.metrics.kubelet;
+        kubelet.ensured_images.add(&[seen, policy, pull]);
         if present.is_none() && asked.policy == PullPolicy::Never {
             return Err(asked.never_pull());
         }
@@ -308,6 +321,7 @@ impl Images {
         };
         self.succeeded();
         let (took, all) = (go_duration(pulled.took), go_duration(started.elapsed()));
+        asked.context.metrics.kubelet.pulled(image.size, pulled.took);
         info!(image = name, %took, bytes = image.size, "image pulled");
         let text = format!(
             "Successfully pulled image {written:?} in {took} ({all} including waiting). Image size: {} bytes.",

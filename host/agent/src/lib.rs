@@ -15,7 +15,9 @@
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
 //! | [`sinks`] | 1 per sink | log files, metrics | log and metric sink plugins |
 //! | [`serve`] | - | the node's server | pods, logs, addresses of streams into containers |
-//! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics` |
+//! | [`rotation`] | 1 | the runtime's containers | rotated logs |
+//! | [`stats`] | 2 | the runtime, the kernel, files | the node's pressure; counts of volumes; the rest when asked |
+//! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics`, `/stats/summary` |
 
 pub mod allocations;
 pub mod app;
@@ -31,8 +33,10 @@ pub mod pleg;
 pub mod pod;
 pub mod probes;
 pub mod qos;
+pub mod rotation;
 pub mod serve;
 pub mod sinks;
+pub mod stats;
 pub mod status;
 pub mod supervisor;
 pub mod users;

@@ -4,17 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use witlet_core::probe::Kind;
+use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Histogram};
 use witlet_ports::probe::{Outcome, Verdict};
 use witlet_ports::sink::{Family, MetricKind, Sample};
 
+pub mod kubelet;
+pub mod now;
+mod process;
+
+pub use kubelet::Kubelet;
+pub use process::{process, start_time};
+
 #[derive(Default)]
 pub struct Metrics {
+    /// Those that the kubelet has too.
+    pub kubelet: Kubelet,
+    probing: Probing,
     /// By kind of action and whether it succeeded.
     actions: Mutex<BTreeMap<(&'static str, bool), u64>>,
-    /// By kind of probe and what came of it.
-    probes: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     status_writes: [AtomicU64; 2],
     workers: AtomicU64,
     worker_restarts: AtomicU64,
@@ -30,18 +40,38 @@ impl Metrics {
             .or_default() += 1;
     }
 
-    pub fn probe(&self, kind: Kind, result: &witlet_ports::Result<Outcome>) {
+    /// One attempt of a probe.
+    pub fn probe(&self, of: Probed<'_>, result: &witlet_ports::Result<Outcome>, took: Duration) {
         let result = match result.as_ref().map(|o| o.verdict) {
             Ok(Verdict::Pass | Verdict::Warn) => "successful",
             Ok(Verdict::Fail) => "failed",
             Ok(Verdict::Unknown) | Err(_) => "unknown",
         };
-        *self
-            .probes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry((kind.title(), result))
-            .or_default() += 1;
+        let kind = of.kind.title();
+        let names = [of.container, of.namespace, of.pod];
+        let total = [names[0], names[1], names[2], of.uid, kind, result];
+        self.probing.total.add(&total);
+        self.probing.duration.took(&[names[0], names[1], names[2], kind], took);
+    }
+
+    /// The pod is gone: its series end.
+    pub fn forget_probes(&self, namespace: &str, pod: &str, uid: &str) {
+        self.probing
+            .total
+            .retain(|values| values.get(3).is_none_or(|v| v != uid));
+        self.probing
+            .duration
+            .retain(|values| values.get(1).is_none_or(|v| v != namespace) || values.get(2).is_none_or(|v| v != pod));
+    }
+
+    /// What stands under `/metrics/probes`.
+    pub fn probe_families(&self) -> Vec<Family> {
+        let families = [
+            self.probing.total.family(),
+            self.probing.duration.family(),
+            start_time(),
+        ];
+        families.into_iter().filter(|f| !f.samples.is_empty()).collect()
     }
 
     pub fn status_write(&self, ok: bool) {
@@ -67,17 +97,8 @@ impl Metrics {
                 self.status_writes[usize::from(ok)].load(Ordering::Relaxed),
             )
         });
-        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let probes = probes
-            .into_iter()
-            .map(|((kind, result), n)| (vec![("probe_type", kind), ("result", result)], n));
-        vec![
-            family(
-                "witlet_probes_total",
-                "Probes made, by what came of them.",
-                MetricKind::Counter,
-                probes,
-            ),
+        let mut all = self.kubelet.families();
+        all.extend([
             family(
                 "witlet_pod_actions_total",
                 "Actions that pod workers carried out.",
@@ -102,7 +123,42 @@ impl Metrics {
                 MetricKind::Counter,
                 [(vec![], self.worker_restarts.load(Ordering::Relaxed))],
             ),
-        ]
+        ]);
+        all
+    }
+}
+
+/// Which probe an attempt was of.
+#[derive(Clone, Copy)]
+pub struct Probed<'a> {
+    pub kind: Kind,
+    pub namespace: &'a str,
+    pub pod: &'a str,
+    pub uid: &'a str,
+    pub container: &'a str,
+}
+
+struct Probing {
+    total: Counter,
+    duration: Histogram,
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        let total = About::new(
+            "prober_probe_total",
+            "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.",
+            &["container", "namespace", "pod", "pod_uid", "probe_type", "result"],
+        );
+        let duration = About::new(
+            "prober_probe_duration_seconds",
+            "[ALPHA] Duration in seconds for a probe response.",
+            &["container", "namespace", "pod", "probe_type"],
+        );
+        Self {
+            total: Counter::new(total),
+            duration: Histogram::new(duration, DEFAULT_BOUNDS),
+        }
     }
 }
 
@@ -129,60 +185,13 @@ fn family<'a>(
     }
 }
 
-/// What the kernel counts CPU time in, for every program.
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// The process's CPU time and memory, as every Prometheus client library names them.
-pub fn process() -> Vec<Family> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|l| {
-        l.strip_prefix("VmRSS:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<u64>()
-            .ok()
-    });
-    let bytes = (resident.unwrap_or(0) * 1024) as f64;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command's name stands in parentheses and may hold spaces; user and system ticks are the 12th and 13th after it.
-    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|n| n.parse::<u64>().ok())
-        .sum();
-    let gauge = |name: &str, help: &str, kind, value| Family {
-        name: name.into(),
-        help: help.into(),
-        kind,
-        samples: vec![Sample {
-            name: name.into(),
-            labels: Vec::new(),
-            value,
-        }],
-    };
-    let seconds = ticks as f64 / TICKS_PER_SECOND;
-    vec![
-        gauge(
-            "process_cpu_seconds_total",
-            "User and system CPU time spent, in seconds.",
-            MetricKind::Counter,
-            seconds,
-        ),
-        gauge(
-            "process_resident_memory_bytes",
-            "Resident memory, in bytes.",
-            MetricKind::Gauge,
-            bytes,
-        ),
-    ]
-}
-
 /// The Prometheus text format, version 0.0.4.
 pub fn text(families: &[Family]) -> String {
     let mut out = String::new();
     for family in families {
+        if family.samples.is_empty() {
+            continue;
+        }
         let kind = match family.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
@@ -234,8 +243,39 @@ mod tests {
     }
 
     #[test]
-    fn process_metrics_are_real() {
-        let families = process();
-        assert!(families[1].samples[0].value > 1e6, "resident memory: {:?}", families[1]);
+    fn probes_are_counted_until_their_pod_is_gone() {
+        let metrics = Metrics::default();
+        let of = |uid| Probed {
+            kind: Kind::Liveness,
+            namespace: "ns",
+            pod: uid,
+            uid,
+            container: "c",
+        };
+        let outcome = Outcome {
+            verdict: Verdict::Fail,
+            message: String::new(),
+        };
+        for uid in ["a", "b", "b"] {
+            metrics.probe(of(uid), &Ok(outcome.clone()), Duration::from_millis(7));
+        }
+        let line = |uid, n| {
+            format!(
+                "prober_probe_total{{container=\"c\",namespace=\"ns\",pod=\"{uid}\",pod_uid=\"{uid}\",probe_type=\"Liveness\",result=\"failed\"}} {n}\n"
+            )
+        };
+        let shown = || text(&metrics.probe_families());
+        assert!(
+            shown().contains(&line("a", 1)) && shown().contains(&line("b", 2)),
+            "{}",
+            shown()
+        );
+        assert!(shown().contains("prober_probe_duration_seconds_count{container=\"c\",namespace=\"ns\",pod=\"b\""));
+        metrics.forget_probes("ns", "b", "b");
+        assert!(
+            shown().contains(&line("a", 1)) && !shown().contains("\"b\""),
+            "{}",
+            shown()
+        );
     }
 }

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
-    MachineFacts, NodeConfig, NodeState, RuntimeCondition, RuntimeHandler, RuntimeHealth as State, build_node,
-    build_status, is_ready, report_after, status_changed, transitions,
+    MachineFacts, NodeConfig, NodeState, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
+    build_node, build_status, is_ready, rebooted, report_after, status_changed, transitions,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::runtime::{Handler, Runtime, Status};
@@ -191,6 +191,7 @@ pub struct NodeLoop {
     runtime: Arc<RuntimeHealth>,
     pleg: Arc<pleg::Health>,
     resolved: Resolved,
+    pressure: watch::Receiver<Pressure>,
 }
 
 impl NodeLoop {
@@ -199,6 +200,7 @@ impl NodeLoop {
         options: NodeOptions,
         runtime: Arc<RuntimeHealth>,
         pleg: Arc<pleg::Health>,
+        pressure: watch::Receiver<Pressure>,
     ) -> Self {
         Self {
             context,
@@ -206,6 +208,7 @@ impl NodeLoop {
             runtime,
             pleg,
             resolved: Resolved::default(),
+            pressure,
         }
     }
 
@@ -249,11 +252,24 @@ impl NodeLoop {
 
     /// An object that was deleted is not made anew until the agent starts again; one that somebody else makes is taken on.
     async fn report(&self) {
+        let mut pressure = self.pressure.clone();
         let started = tokio::time::Instant::now();
         let mut written: Option<Written> = None;
         let mut pod_cidr = String::new();
+        let (mut unschedulable, mut boot_told) = (false, false);
         loop {
             if let Some(node) = self.context.ports.nodes.current() {
+                let boot = rebooted(&self.options.facts, &self.options.config, node.status.as_ref());
+                if let Some(message) = boot.filter(|_| !boot_told) {
+                    boot_told = true;
+                    self.context.ports.events.node(true, "Rebooted", &message);
+                }
+                let now = node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false);
+                if std::mem::replace(&mut unschedulable, now) != now {
+                    let reason = if now { "NodeNotSchedulable" } else { "NodeSchedulable" };
+                    let message = format!("Node {} status is now: {reason}", self.options.config.name);
+                    self.context.ports.events.node(false, reason, &message);
+                }
                 self.report_once(&node, &mut written).await;
                 self.pass_on_pod_cidr(&node, &mut pod_cidr).await;
             }
@@ -263,10 +279,11 @@ impl NodeLoop {
             } else {
                 barely_jittered(self.context.intervals.node_status)
             };
-            // Cancel-safe: a notification that is not taken is kept.
+            // Cancel-safe: a notification or a change that is not taken is kept.
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.runtime.changed.notified() => {}
+                Ok(()) = pressure.changed() => {}
             }
         }
     }
@@ -372,6 +389,7 @@ impl NodeLoop {
             images,
             plugins: Some(self.context.ports.plugins.problems()),
             resolved,
+            pressure: *self.pressure.borrow(),
             ..NodeState::default()
         }
     }

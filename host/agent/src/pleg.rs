@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::ids::{PodKey, PodUid};
@@ -20,6 +21,7 @@ use witlet_ports::runtime::{Hint, Runtime};
 use witlet_ports::{Class, Result};
 
 use crate::context::Intervals;
+use crate::metrics::Metrics;
 use crate::pod::worker::Nudge;
 
 /// How long to wait before a broken event stream is opened again.
@@ -89,6 +91,26 @@ pub struct Listed {
     pub alive: bool,
 }
 
+impl Listed {
+    pub fn has_ready_sandbox(&self) -> bool {
+        self.parts.values().any(|state| *state == 1)
+    }
+
+    pub fn container_states(&self) -> impl Iterator<Item = &'static str> {
+        self.parts
+            .values()
+            .filter_map(|state| match state.checked_sub(CONTAINER)? {
+                s if s == ContainerState::Created as u8 => Some("created"),
+                s if s == ContainerState::Running as u8 => Some("running"),
+                s if s == ContainerState::Exited as u8 => Some("exited"),
+                _ => Some("unknown"),
+            })
+    }
+}
+
+/// States of containers come after the two of sandboxes.
+const CONTAINER: u8 = 2;
+
 /// All pods of the runtime; none before the first list.
 pub type RuntimePods = Option<Arc<BTreeMap<PodUid, Listed>>>;
 
@@ -113,16 +135,24 @@ pub struct Pleg {
     pub pods: watch::Sender<RuntimePods>,
     pub health: Arc<Health>,
     pub intervals: Intervals,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Pleg {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut hints = self.open().await;
+        let kubelet = &self.metrics.kubelet;
+        let mut last: Option<Instant> = None;
         loop {
+            let began = Instant::now();
+            if let Some(last) = last.replace(began) {
+                kubelet.relist_interval.took(&[], began.duration_since(last));
+            }
             if let Err(error) = self.relist().await {
                 warn!(%error, "cannot list the runtime's pods");
             }
+            kubelet.relist.took(&[], began.elapsed());
             let interval = match hints {
                 Hints::Open(_) => self.intervals.relist_with_events,
                 Hints::Closed | Hints::None => self.intervals.relist,
@@ -158,6 +188,7 @@ impl Pleg {
         match self.runtime.hints().await {
             Ok(stream) => {
                 self.health.events.store(true, Ordering::Relaxed);
+                self.metrics.kubelet.events_opened.add(&[]);
                 Hints::Open(stream)
             }
             Err(error) if error.class == Class::Unimplemented => {
@@ -169,6 +200,7 @@ impl Pleg {
             }
             Err(error) => {
                 debug!(%error, "cannot open the runtime's event stream");
+                self.metrics.kubelet.events_failed.add(&[]);
                 Hints::Closed
             }
         }
@@ -209,7 +241,7 @@ impl Pleg {
                 alive: false,
             });
             listed.alive |= c.state == ContainerState::Running;
-            listed.parts.insert(c.id, c.state as u8 + 2);
+            listed.parts.insert(c.id, c.state as u8 + CONTAINER);
         }
         let before = self.pods.borrow().clone();
         let empty = BTreeMap::new();

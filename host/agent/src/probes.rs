@@ -24,7 +24,7 @@ use witlet_ports::api::Events;
 use witlet_ports::probe::{Check, Probes, Verdict};
 
 use crate::context::until;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Probed};
 use crate::pleg::Nudges;
 
 /// The plugin that knows the probes of the pod spec.
@@ -130,11 +130,12 @@ impl ProbeRunner {
     }
 
     pub fn stop_all(&self, uid: &PodUid) {
-        if let Some(pod) = self.lock().remove(uid) {
-            for (_, _, task) in pod.tasks {
-                task.abort();
-            }
+        let Some(pod) = self.lock().remove(uid) else { return };
+        for (_, _, task) in pod.tasks {
+            task.abort();
         }
+        let key = witlet_core::desired::key(&pod.view.borrow().pod);
+        self.metrics.forget_probes(&key.namespace, &key.name, uid.as_str());
     }
 
     /// The newest results of a pod.
@@ -355,11 +356,20 @@ impl Task {
             params: self.target.params.clone(),
             timeout: self.target.timing.timeout,
         };
-        let mut plugin_failed = false;
+        let (uid, mut plugin_failed) = (uid(&view.pod), false);
         let mut fault = String::new();
         for _ in 0..MAX_TRIES {
+            let began = tokio::time::Instant::now();
             let result = self.runner.port.check(check.clone()).await;
-            self.runner.metrics.probe(self.kind, &result);
+            let meta = &view.pod.metadata;
+            let probed = Probed {
+                kind: self.kind,
+                namespace: meta.namespace.as_deref().unwrap_or_default(),
+                pod: meta.name.as_deref().unwrap_or_default(),
+                uid: uid.as_str(),
+                container: &self.container.name,
+            };
+            self.runner.metrics.probe(probed, &result, began.elapsed());
             plugin_failed = result.as_ref().is_err_and(|e| e.reason == Some("PluginFailed"));
             if !plugin_failed {
                 self.broken = 0;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use witlet_core::desired::{ANNOTATION_CONFIG_MIRROR, DesiredPod, Source, annotation, uid};
@@ -36,6 +37,8 @@ struct Latest {
     /// Nothing of it can run any more: a terminal phase may be shown.
     ended: bool,
     version: u64,
+    /// When the first change was seen that is not written yet.
+    since: Instant,
 }
 
 /// One write: what of, and whether the pod's worker waits for it. A worker that comes to wait meanwhile needs another write.
@@ -109,6 +112,11 @@ impl StatusWriter {
             Some(old) => old.version + 1,
             None => 1,
         };
+        let written = table.written.get(&want.uid());
+        let since = match table.latest.get(&want.uid()) {
+            Some(old) if written != Some(&old.version) => old.since,
+            _ => Instant::now(),
+        };
         let status = Arc::new(memory.status.clone());
         let latest = Latest {
             key: want.key(),
@@ -116,6 +124,7 @@ impl StatusWriter {
             status,
             ended,
             version,
+            since,
         };
         table.latest.insert(want.uid(), latest);
         drop(table);
@@ -178,6 +187,9 @@ impl StatusWriter {
                 // A mirror that is not there yet is to show it later.
                 let waits = written == Written::Gone && latest.is_static;
                 if !waits {
+                    if table.written.get(&uid) != Some(&latest.version) {
+                        self.metrics.kubelet.status_sync.took(&[], latest.since.elapsed());
+                    }
                     table.written.insert(uid.clone(), latest.version);
                 }
                 let newest = table.latest.get(&uid).is_none_or(|l| l.version == latest.version);

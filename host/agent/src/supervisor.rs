@@ -35,6 +35,7 @@ const RESTART: Duration = Duration::from_secs(5);
 /// An object that is still there so long after it was deleted is deleted again.
 const DELETE_AGAIN: Duration = Duration::from_secs(10);
 
+#[derive(Clone)]
 pub struct Sources {
     pub api: watch::Receiver<PodSet>,
     pub files: watch::Receiver<PodSet>,

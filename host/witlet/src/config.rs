@@ -6,6 +6,7 @@ mod sections;
 mod server;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::fs;
 use std::io;

@@ -9,9 +9,11 @@ use witlet_agent::images;
 use witlet_agent::node::{NodeOptions, resolve};
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
-use witlet_core::node::{NodeConfig, allocatable, machine_capacity, node_addresses, parse_taints};
+use witlet_core::node::{MachineFacts, NodeConfig, allocatable, machine_capacity, node_addresses, parse_taints};
 use witlet_core::resources::Quantity;
 use witlet_core::resources::kubepods::kubepods;
+use witlet_core::stats::cadvisor;
+use witlet_core::stats::pressure::Signal;
 use witlet_core::userns::{Allocations, Pool};
 use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, Version};
 use witlet_node::{host, machine, subids};
@@ -73,7 +75,10 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
     if hostname.is_empty() {
         return Err(Error::terminal("the machine has no host name: write node.name"));
     }
+    let thresholds = sections.eviction.thresholds().unwrap_or_default();
     let config = NodeConfig {
+        eviction_memory: thresholds.get(&Signal::Memory).copied(),
+        eviction_nodefs: thresholds.get(&Signal::NodeFs).copied(),
         name: hostname.clone(),
         hostname,
         node_ips: node.address.clone(),
@@ -85,12 +90,7 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         pods_per_core: node.pods_per_core,
         ..NodeConfig::default()
     };
-    let look_up_name = sections.api.is_some() && config.node_ips.is_empty();
-    let resolved = if look_up_name {
-        resolve(&config.name).await.unwrap_or_default()
-    } else {
-        Vec::new()
-    };
+    let resolved = resolve(&config.name).await.unwrap_or_default();
     let addresses = match node_addresses(&config, &facts, &resolved) {
         Ok(addresses) => addresses,
         // The cloud controller will say.
@@ -136,7 +136,6 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
     let options = NodeOptions {
         register: node.register,
         report: node.report_interval.0,
-        look_up_name: sections.api.is_some(),
         addresses: Some(Box::new(|| machine::addresses(&machine::Places::default()))),
         ..NodeOptions::new(facts, config)
     };
@@ -195,6 +194,25 @@ pub(crate) async fn cgroups(sections: &Sections, reported: Option<Reported>, nod
     tree.start(&kubepods(&node.facts, &node.config, true, pids.trim().parse().ok()))
         .await?;
     Ok(tree)
+}
+
+/// What metrics say of the machine.
+pub(crate) fn labels(sections: &Sections, facts: &MachineFacts) -> cadvisor::Machine {
+    let places = machine::Places::default();
+    let (physical_cores, sockets) = machine::topology(&places);
+    cadvisor::Machine {
+        machine_id: facts.machine_id.clone(),
+        system_uuid: facts.system_uuid.clone(),
+        boot_id: facts.boot_id.clone(),
+        kernel_version: facts.kernel_version.clone(),
+        os_image: facts.os_image.clone(),
+        cpus: facts.cpus,
+        physical_cores,
+        sockets,
+        memory_bytes: facts.memory_bytes,
+        swap_bytes: facts.swap_bytes,
+        root_device: machine::device_of(&places, &sections.node.root_dir).unwrap_or_default(),
+    }
 }
 
 fn hierarchy() -> Result<Hierarchy> {

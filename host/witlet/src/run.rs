@@ -11,10 +11,13 @@ use tracing::{info, warn};
 use witlet_agent::app::{self, Agent};
 use witlet_agent::cni;
 use witlet_agent::context::{Intervals, Ports};
+use witlet_agent::stats::pressure;
 use witlet_agent::supervisor::Sources;
 use witlet_core::config::NodeSettings;
 use witlet_core::resources::Quantity;
 use witlet_kube::{CredentialsConfig, NodeCredentials};
+use witlet_node::MachineStats;
+use witlet_node::machine::Places;
 use witlet_plugin_host::{Allocatable, Deps, PluginHost};
 use witlet_ports::Error;
 use witlet_ports::api::{Events, Nodes, Objects};
@@ -55,7 +58,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         timeout: sections.runtime.timeout.0,
     })
     .await?;
-    let runtime: Arc<dyn Runtime> = Arc::new(cri);
+    let runtime: Arc<dyn Runtime> = Arc::new(cri.clone());
     if let Some(api) = &sections.api
         && api.bootstrap_kubeconfig.is_none()
         && !api.rotate_certificates
@@ -69,6 +72,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let users = machine::users(sections)?;
     let images = machine::images(sections)?;
     let node_name = settings.node_name.clone();
+    let machine_labels = machine::labels(sections, &node_options.facts);
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &node_options).await?;
 
     // The standalone API outlives the agent's tasks, which write their last words to it.
@@ -147,6 +151,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     };
     let ports = Ports {
         runtime,
+        machine: Arc::new(MachineStats::new(cgroups.clone(), Places::default())),
         cgroups: Arc::new(cgroups),
         objects,
         pods: Arc::new(client.pods()),
@@ -159,7 +164,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         sinks: plugins.clone(),
         plugins: plugins.clone(),
     };
-    let plugin_metrics = plugins.clone();
+    let (plugin_metrics, runtime_metrics) = (plugins.clone(), cri);
     let agent = Agent::start(
         app::Config {
             node: settings,
@@ -178,11 +183,21 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             users,
             cni,
             health: sections.server.healthz.0,
+            stats: Some(app::StatsConfig {
+                machine: machine_labels,
+                volumes: sections.stats.volumes.0,
+            }),
+            pressure: pressure::Settings {
+                thresholds: sections.eviction.thresholds().unwrap_or_default(),
+                hold: sections.eviction.pressure_transition.0,
+            },
+            rotation: sections.logs.rotation(),
+            sinks_dir: Some(sections.node.state_dir.join("sinks")),
             metrics_push: sections.metrics.push_interval.0,
         },
         ports,
         sources,
-        Arc::new(move || plugin_metrics.families()),
+        Arc::new(move || [plugin_metrics.families(), runtime_metrics.families()].concat()),
         shutdown.clone(),
     )
     .await?;

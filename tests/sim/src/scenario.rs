@@ -334,6 +334,7 @@ fn ports(world: &World) -> Ports {
         policies: node,
         sinks: Arc::new(()),
         plugins: Arc::new(()),
+        machine: Arc::new(()),
     }
 }
 
@@ -380,6 +381,10 @@ fn config(state: &State) -> Config {
         users: users(state),
         cni: None,
         health: None,
+        stats: None,
+        pressure: Default::default(),
+        rotation: Default::default(),
+        sinks_dir: None,
         metrics_push: Duration::from_secs(60),
     }
 }

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
+use witlet_core::admission;
 use witlet_core::allocation::PodResources;
 use witlet_core::desired::{DesiredPod, Source};
 use witlet_core::ids::PodUid;
@@ -26,7 +27,7 @@ use crate::context::{Context, jittered, later, until};
 use crate::pod::execute::{Fact, Outcome, action_name, execute};
 use crate::pod::image_volumes::ImageVolumes;
 use crate::pod::observe::inspect;
-use crate::pod::{gc, volumes};
+use crate::pod::{count, gc, volumes};
 
 /// A runtime may tell of an event before its own list shows it: so long after the event it is asked again.
 const RECHECKS: [Duration; 4] = [
@@ -100,6 +101,8 @@ pub struct Worker {
     admitted: bool,
     /// The object was deleted with the final status.
     deleted: bool,
+    /// When the pod was seen.
+    since: Timestamp,
 }
 
 /// How a worker ended.
@@ -127,6 +130,7 @@ impl Worker {
             inspect_first,
             admitted: false,
             deleted: false,
+            since: crate::clock::now(),
         }
     }
 
@@ -166,6 +170,8 @@ impl Worker {
         }
         self.context.ports.objects.register(&want.pod);
         info!(source = ?want.source, "pod added");
+        count::added(&self.context.metrics.kubelet, &want.pod);
+        let mut created = None;
 
         loop {
             if !self.admitted && !self.admit(&mut want).await {
@@ -183,7 +189,10 @@ impl Worker {
                 self.context.note(&want.pod, note);
             }
             if !settled {
+                let operation = count::operation(created.replace(()).is_none(), state.memory.stage);
+                let began = tokio::time::Instant::now();
                 self.carry_out(&mut want, &mut state, plan).await;
+                self.context.metrics.kubelet.worker.took(&[operation], began.elapsed());
                 continue;
             }
             if state.memory.stage == Stage::Finished {
@@ -222,6 +231,8 @@ impl Worker {
                 if let Some(rejection) = review.denied {
                     self.context
                         .event(&want.pod, true, &rejection.reason, rejection.message.clone());
+                    let label = admission::metric_label(&rejection.reason);
+                    self.context.metrics.kubelet.admission_rejections.add(&[label]);
                     want.rejected = Some(rejection);
                 }
                 self.admitted = true;
@@ -248,6 +259,13 @@ impl Worker {
         }
         let status = derive_status(want, &state.have, &state.memory, &rules, now);
         self.context.probes.facts(want, &state.have, &status);
+        count::started(
+            &self.context.metrics.kubelet,
+            &want.pod,
+            &state.memory.status,
+            &status,
+            self.since,
+        );
         state.memory.status = status;
         self.context.status.publish(want, &state.memory);
         (plan, settled)
@@ -264,6 +282,7 @@ impl Worker {
             }
             let kind = action_name(&action);
             let ending = CancellationToken::new();
+            let began = tokio::time::Instant::now();
             let outcome = {
                 let span = tracing::debug_span!("action", kind);
                 let context = &self.context;
@@ -287,6 +306,7 @@ impl Worker {
             };
             let failed = outcome.error.is_some();
             self.context.metrics.action(kind, !failed);
+            count::action(&self.context.metrics.kubelet, &action, &outcome, began.elapsed());
             if action == Action::MountVolumes {
                 state.mount_failures = if failed {
                     state.mount_failures.saturating_add(1)
@@ -308,8 +328,17 @@ impl Worker {
 
     fn take_in(&self, state: &mut State, outcome: Outcome) {
         let holds_itself = outcome.facts.iter().any(|f| matches!(f, Fact::NotStarted(..)));
-        for receipt in outcome.receipts {
-            state.have.apply(receipt);
+        if !outcome.receipts.is_empty() {
+            let before = state.have.clone();
+            for receipt in outcome.receipts {
+                state.have.apply(receipt);
+            }
+            count::exits(
+                &self.context.metrics.kubelet,
+                &self.desired.borrow().pod,
+                &before,
+                &state.have,
+            );
         }
         for fact in outcome.facts {
             fact.apply(&mut state.memory);
@@ -345,6 +374,12 @@ impl Worker {
                 let unchanged = have.sandboxes == state.have.sandboxes && have.containers == state.have.containers;
                 let awaited = self.nudge.event.swap(false, Ordering::AcqRel) || state.rechecks > 0;
                 state.rechecks = if unchanged && awaited { state.rechecks + 1 } else { 0 };
+                count::exits(
+                    &self.context.metrics.kubelet,
+                    &self.desired.borrow().pod,
+                    &state.have,
+                    &have,
+                );
                 state.have = have;
                 true
             }

@@ -29,15 +29,15 @@ use witlet_ports::{Class, Error, Result};
 
 use crate::context::Context;
 use crate::metrics;
-use crate::node::RuntimeHealth;
+use crate::stats::Stats;
 
 /// The agent as its server sees it.
 pub struct NodeService {
     pub(crate) context: Arc<Context>,
     pub(crate) api: watch::Receiver<PodSet>,
     pub(crate) files: watch::Receiver<PodSet>,
-    pub(crate) runtime_health: Arc<RuntimeHealth>,
     pub(crate) families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    pub(crate) stats: Stats,
 }
 
 impl NodeService {
@@ -259,15 +259,20 @@ impl Node for NodeService {
 
     async fn metrics(&self, of: MetricsOf) -> Result<String> {
         match of {
-            MetricsOf::Agent => Ok(metrics::text(&(self.families)())),
-            _ => Ok(String::new()),
+            MetricsOf::Agent => {
+                self.stats.refresh().await;
+                Ok(metrics::text(&(self.families)()))
+            }
+            MetricsOf::Containers => Ok(self.stats.cadvisor_metrics().await),
+            MetricsOf::Resource => Ok(self.stats.resource_metrics().await),
+            MetricsOf::Probes => Ok(self.stats.probe_metrics().await),
         }
     }
 
-    async fn summary(&self, _only_cpu_and_memory: bool) -> Result<Value> {
-        let problem = self.runtime_health.problem();
-        let text = problem.unwrap_or_else(|| "this node does not collect statistics".to_owned());
-        Err(Error::new(Class::Unimplemented, text))
+    async fn summary(&self, only_cpu_and_memory: bool) -> Result<Value> {
+        let summary = self.stats.summary(only_cpu_and_memory).await?;
+        serde_json::to_value(summary)
+            .map_err(|e| Error::new(Class::Bug, "what pods use cannot be written as JSON").with_source(e))
     }
 }
 

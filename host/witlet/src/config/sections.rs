@@ -11,6 +11,7 @@ use witlet_core::pull_records::Verification;
 use witlet_plugin_host::units::Span;
 
 use super::server::Server;
+pub(crate) use super::upkeep::{Eviction, Logs, Stats};
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,6 +27,9 @@ pub(crate) struct Sections {
     pub(crate) server: Server,
     pub(crate) log: Log,
     pub(crate) metrics: Metrics,
+    pub(crate) eviction: Eviction,
+    pub(crate) stats: Stats,
+    pub(crate) logs: Logs,
     /// Read stanza by stanza, because the default plugins' stanzas are merged with what stands here.
     #[serde(rename = "plugin")]
     pub(crate) plugins: BTreeMap<String, toml::Table>,
@@ -385,6 +389,9 @@ impl Sections {
             ("server", self.server == other.server),
             ("log", self.log == other.log),
             ("metrics", self.metrics == other.metrics),
+            ("eviction", self.eviction == other.eviction),
+            ("stats", self.stats == other.stats),
+            ("logs", self.logs == other.logs),
         ];
         sections
             .into_iter()
@@ -448,6 +455,10 @@ impl Sections {
         }
         if self.static_pods.poll.0.is_zero() || self.metrics.push_interval.0.is_zero() {
             problems.push("static_pods.poll and metrics.push_interval must be longer than 0".into());
+        }
+        problems.extend(self.logs.problems());
+        if let Err(wrong) = self.eviction.thresholds() {
+            problems.extend(wrong.into_iter().map(|why| format!("eviction.hard: {why}")));
         }
         problems
     }

@@ -103,3 +103,20 @@ fn the_commented_example_is_a_valid_configuration() {
     assert_eq!(problems, Problems::default());
     assert!(found.plugins["pg-probe"].shadow.is_some());
 }
+
+#[test]
+fn log_settings_are_checked() {
+    let config = load("[standalone]\n[logs]\nmax_size = \"0B\"\n").unwrap();
+    assert_eq!(config.sections.logs.rotation().policy.max_size, None, "never");
+    let text = "[standalone]\n[logs]\nmax_files = 1\nworkers = 0\ninterval = \"2s\"\n[eviction.hard]\n\"memory.free\" = \"1Mi\"\n\"pid.available\" = \"x\"\n";
+    let all = load(text).unwrap_err().to_string();
+    for part in [
+        "logs.max_files",
+        "logs.workers",
+        "logs.interval",
+        "memory.free",
+        "pid.available",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+}

@@ -1,0 +1,153 @@
+//! The kubelet's own metrics, under its names, as far as what they count exists here (`tests/contract/metrics.md`).
+
+use std::time::Duration;
+
+use witlet_core::desired::ContainerKind;
+use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Histogram};
+use witlet_ports::sink::Family;
+
+const START_BOUNDS: &[f64] = &[
+    0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
+    600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
+];
+const STATUS_BOUNDS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0];
+const PULL_BOUNDS: &[f64] = &[
+    1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0,
+    3600.0,
+];
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+/// From which size on an image falls into which class.
+const PULL_SIZES: [(u64, &str); 12] = [
+    (100 * GIB, "GT100GB"),
+    (60 * GIB, "60GB-100GB"),
+    (40 * GIB, "40GB-60GB"),
+    (30 * GIB, "30GB-40GB"),
+    (20 * GIB, "20GB-30GB"),
+    (10 * GIB, "10GB-20GB"),
+    (5 * GIB, "5GB-10GB"),
+    (GIB, "1GB-5GB"),
+    (500 * MIB, "500MB-1GB"),
+    (100 * MIB, "100MB-500MB"),
+    (10 * MIB, "10MB-100MB"),
+    (0, "0-10MB"),
+];
+
+macro_rules! meters {
+    (
+        counters { $($counter:ident $c_name:literal [$($c_label:literal),*] $c_help:literal)+ }
+        histograms { $($histogram:ident $h_name:literal [$($h_label:literal),*] $bounds:ident $h_help:literal)+ }
+    ) => {
+        pub struct Kubelet {
+            $(pub $counter: Counter,)+
+            $(pub $histogram: Histogram,)+
+        }
+
+        impl Default for Kubelet {
+            fn default() -> Self {
+                Self {
+                    $($counter: Counter::new(About::new($c_name, $c_help, &[$($c_label),*])),)+
+                    $($histogram: Histogram::new(About::new($h_name, $h_help, &[$($h_label),*]), $bounds),)+
+                }
+            }
+        }
+
+        impl Kubelet {
+            pub fn families(&self) -> Vec<Family> {
+                vec![$(self.$counter.family(),)+ $(self.$histogram.family(),)+]
+            }
+        }
+    };
+}
+
+meters! {
+    counters {
+        admission_rejections "kubelet_admission_rejections_total" ["reason"]
+            "[ALPHA] Cumulative number pod admission rejections by the Kubelet."
+        started_pods "kubelet_started_pods_total" []
+            "[ALPHA] Cumulative number of pods started"
+        started_pods_errors "kubelet_started_pods_errors_total" []
+            "[ALPHA] Cumulative number of errors when starting pods"
+        started_containers "kubelet_started_containers_total" ["container_type"]
+            "[ALPHA] Cumulative number of containers started"
+        started_containers_errors "kubelet_started_containers_errors_total" ["container_type", "code"]
+            "[ALPHA] Cumulative number of errors when starting containers"
+        terminated_containers "kubelet_terminated_containers_total" ["container_type", "exit_code", "reason"]
+            "[ALPHA] Cumulative number of container terminations."
+        events_opened "kubelet_evented_pleg_connection_success_count" []
+            "[ALPHA] The number of times a streaming client was obtained to receive CRI Events."
+        events_failed "kubelet_evented_pleg_connection_error_count" []
+            "[ALPHA] The number of errors encountered during the establishment of streaming connection with the CRI runtime."
+        ensured_images "kubelet_image_manager_ensure_image_requests_total"
+            ["present_locally", "pull_policy", "pull_required"]
+            "[ALPHA] Number of ensure-image requests processed by the kubelet."
+    }
+    histograms {
+        containers_per_pod "kubelet_containers_per_pod_count" [] CONTAINERS
+            "[ALPHA] The number of containers per pod."
+        worker "kubelet_pod_worker_duration_seconds" ["operation_type"] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync"
+        worker_start "kubelet_pod_worker_start_duration_seconds" [] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds from kubelet seeing a pod to starting a worker."
+        pod_start "kubelet_pod_start_duration_seconds" [] START_BOUNDS
+            "[ALPHA] Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run"
+        pod_start_total "kubelet_pod_start_total_duration_seconds" [] START_BOUNDS
+            "[ALPHA] Duration in seconds to start a pod since creation, including time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch"
+        status_sync "kubelet_pod_status_sync_duration_seconds" [] STATUS_BOUNDS
+            "[ALPHA] Duration in seconds to sync a pod status update. Measures time from detection of a change to pod status until the API is successfully updated for that pod, even if multiple intevening changes to pod status occur."
+        relist "kubelet_pleg_relist_duration_seconds" [] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds for relisting pods in PLEG."
+        relist_interval "kubelet_pleg_relist_interval_seconds" [] DEFAULT_BOUNDS
+            "[ALPHA] Interval in seconds between relisting in PLEG."
+        cgroups "kubelet_cgroup_manager_duration_seconds" ["operation_type"] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds for cgroup manager operations. Broken down by method."
+        image_pull "kubelet_image_pull_duration_seconds" ["image_size_in_bytes"] PULL_BOUNDS
+            "[ALPHA] Duration in seconds to pull an image."
+        volume_count "kubelet_volume_metric_collection_duration_seconds" ["metric_source"] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds to calculate volume stats"
+    }
+}
+
+const CONTAINERS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0];
+
+impl Kubelet {
+    pub fn pulled(&self, bytes: u64, took: Duration) {
+        let class = PULL_SIZES.iter().find(|(from, _)| bytes >= *from);
+        let class = class.map_or("0-10MB", |(_, name)| name);
+        self.image_pull.took(&[class], took);
+    }
+}
+
+/// What the kubelet's metrics call a kind of container.
+pub fn container_type(kind: ContainerKind) -> &'static str {
+    match kind {
+        ContainerKind::Regular => "container",
+        ContainerKind::Init | ContainerKind::Sidecar => "init_container",
+        ContainerKind::Ephemeral => "ephemeral_container",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pulls_are_classed_by_the_size_of_the_image() {
+        let kubelet = Kubelet::default();
+        for bytes in [1, 9 * MIB, 10 * MIB, 140 * GIB] {
+            kubelet.pulled(bytes, Duration::from_secs(2));
+        }
+        let family = kubelet.image_pull.family();
+        let count = |class: &str| {
+            family
+                .samples
+                .iter()
+                .find(|s| s.name.ends_with("_count") && s.labels[0].1 == class)
+                .map(|s| s.value)
+        };
+        assert_eq!(
+            (count("0-10MB"), count("10MB-100MB"), count("GT100GB"), count("1GB-5GB")),
+            (Some(2.0), Some(1.0), Some(1.0), None)
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! What a worker does, for the kubelet's metrics.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use witlet_core::desired::{ContainerKind, containers};
+use witlet_core::observed::{ContainerState, ObservedPod};
+use witlet_core::plan::{Action, Stage};
+
+use crate::context::until;
+use crate::metrics::Kubelet;
+use crate::metrics::kubelet::container_type;
+use crate::pod::execute::{Fact, Outcome};
+
+pub(super) fn added(kubelet: &Kubelet, pod: &Pod) {
+    let count = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
+    kubelet.containers_per_pod.observe(&[], count as f64);
+}
+
+/// What a pass of the worker is called.
+pub(super) fn operation(first: bool, stage: Stage) -> &'static str {
+    match stage {
+        Stage::Sync if first => "create",
+        Stage::Sync => "sync",
+        Stage::Terminating => "terminating",
+        _ => "terminated",
+    }
+}
+
+pub(super) fn action(kubelet: &Kubelet, action: &Action, outcome: &Outcome, took: Duration) {
+    if outcome.cancelled {
+        return;
+    }
+    let failed = outcome.error.is_some();
+    match action {
+        Action::EnsureCgroup => kubelet.cgroups.took(&["create"], took),
+        Action::RemoveCgroup => kubelet.cgroups.took(&["destroy"], took),
+        Action::CreateSandbox { .. } => {
+            kubelet.started_pods.add(&[]);
+            if failed {
+                kubelet.started_pods_errors.add(&[]);
+            }
+        }
+        Action::StartContainer { kind, .. } => {
+            let kind = container_type(*kind);
+            kubelet.started_containers.add(&[kind]);
+            let reason = outcome.facts.iter().find_map(|fact| match fact {
+                Fact::NotStarted(_, error, _) => Some(error.reason.as_str()),
+                _ => None,
+            });
+            if let Some(reason) = reason {
+                kubelet.started_containers_errors.add(&[kind, reason]);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The pod begins to run: how long it took since it was seen, and since it was made.
+pub(super) fn started(kubelet: &Kubelet, pod: &Pod, before: &PodStatus, after: &PodStatus, seen: Timestamp) {
+    let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
+    if runs(before) || !runs(after) {
+        return;
+    }
+    let now = crate::clock::now();
+    kubelet.pod_start.took(&[], until(now, seen));
+    if let Some(made) = &pod.metadata.creation_timestamp {
+        kubelet.pod_start_total.took(&[], until(now, made.0));
+    }
+}
+
+/// Containers that were alive and have exited.
+pub(super) fn exits(kubelet: &Kubelet, pod: &Pod, before: &ObservedPod, after: &ObservedPod) {
+    let ended = |state| state == ContainerState::Exited;
+    for container in after.containers.iter().filter(|c| ended(c.state)) {
+        let was_alive = before
+            .containers
+            .iter()
+            .any(|b| b.id == container.id && !ended(b.state));
+        if !was_alive {
+            continue;
+        }
+        let spec = pod.spec.iter().flat_map(containers);
+        let kind = spec.into_iter().find(|(_, c)| c.name == container.name);
+        let kind = container_type(kind.map_or(ContainerKind::Regular, |(kind, _)| kind));
+        let code = container.exit_code.to_string();
+        kubelet.terminated_containers.add(&[kind, &code, &container.reason]);
+    }
+}
