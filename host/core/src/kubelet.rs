@@ -15,6 +15,8 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+use crate::resources::Quantity;
+
 use self::fields::{FIELDS, Fate, How};
 pub use self::file::{merge, parse, without_file};
 pub use self::flags::{Flags, usage};
@@ -385,6 +387,10 @@ fn write(value: &Value, how: How) -> Result<Option<Value>, String> {
                 .as_u64()
                 .ok_or_else(|| format!("{value} is no number of seconds"))?;
             Some(json!(format!("{seconds}s")))
+        }
+        How::Bytes => {
+            let quantity: Quantity = text()?.parse().map_err(|_| format!("{value} is no quantity"))?;
+            Some(json!(format!("{}B", quantity.value().max(0))))
         }
         How::Taints => {
             let taints = value.as_array().ok_or("it is no list")?;

@@ -9,6 +9,8 @@ pub(super) enum How {
     Span,
     /// Whole seconds.
     Seconds,
+    /// A quantity; one below zero is none.
+    Bytes,
     /// Taints as objects.
     Taints,
     /// A path, or nothing at all.
@@ -29,7 +31,7 @@ pub(super) enum Fate {
     Ignored(&'static str),
 }
 use Fate::{Always, Ignored, Joined, Key};
-use How::{PathOrNone, Same, Seconds, Socket, Span, Taints};
+use How::{Bytes, PathOrNone, Same, Seconds, Socket, Span, Taints};
 
 const FIXED: &str = "the pace is fixed, and events make it finer";
 const NOT_DONE: &str = "witlet does not do this";
@@ -113,7 +115,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("imageMaximumGCAge", Always("\"0s\"", DEFAULT_ONLY)),
     ("imageGCHighThresholdPercent", Always("85", DEFAULT_ONLY)),
     ("imageGCLowThresholdPercent", Always("80", DEFAULT_ONLY)),
-    ("volumeStatsAggPeriod", Always("\"1m\"", FIXED)),
+    ("volumeStatsAggPeriod", Key("stats.volumes", Span)),
     (
         "kubeletCgroups",
         Always(
@@ -168,10 +170,13 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("kubeAPIBurst", Key("api.burst", Same)),
     ("serializeImagePulls", Joined),
     ("maxParallelImagePulls", Joined),
-    ("evictionHard", Always("null", DEFAULT_ONLY)),
+    ("evictionHard", Key("eviction.hard", Same)),
     ("evictionSoft", Always("null", DEFAULT_ONLY)),
     ("evictionSoftGracePeriod", Always("null", DEFAULT_ONLY)),
-    ("evictionPressureTransitionPeriod", Always("\"5m\"", DEFAULT_ONLY)),
+    (
+        "evictionPressureTransitionPeriod",
+        Key("eviction.pressure_transition", Span),
+    ),
     ("evictionMaxPodGracePeriod", Always("0", DEFAULT_ONLY)),
     ("evictionMinimumReclaim", Always("null", DEFAULT_ONLY)),
     ("mergeDefaultEvictionSettings", Always("false", DEFAULT_ONLY)),
@@ -196,10 +201,10 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
         Always("false", "witlet runs with swap, which pods get none of"),
     ),
     ("memorySwap.swapBehavior", Always("\"\"", "pods get no swap")),
-    ("containerLogMaxSize", Always("\"10Mi\"", DEFAULT_ONLY)),
-    ("containerLogMaxFiles", Always("5", DEFAULT_ONLY)),
-    ("containerLogMaxWorkers", Always("1", DEFAULT_ONLY)),
-    ("containerLogMonitorInterval", Always("\"10s\"", DEFAULT_ONLY)),
+    ("containerLogMaxSize", Key("logs.max_size", Bytes)),
+    ("containerLogMaxFiles", Key("logs.max_files", Same)),
+    ("containerLogMaxWorkers", Key("logs.workers", Same)),
+    ("containerLogMonitorInterval", Key("logs.interval", Span)),
     (
         "configMapAndSecretChangeDetectionStrategy",
         Always("\"Watch\"", "what pods refer to is watched"),

@@ -308,6 +308,13 @@ fn values_are_written_as_witlet_reads_them() {
             "taints = [\"a=b:NoSchedule\", \"c:NoExecute\"]",
         ),
         ("registerNode: false", "register = false"),
+        ("containerLogMaxSize: 50Mi", "max_size = \"52428800B\""),
+        ("containerLogMaxSize: '-1'", "max_size = \"0B\""),
+        ("containerLogMaxFiles: 3", "max_files = 3"),
+        ("containerLogMonitorInterval: 1m", "interval = \"60s\""),
+        ("volumeStatsAggPeriod: 2m", "volumes = \"120s\""),
+        ("evictionPressureTransitionPeriod: 1m", "pressure_transition = \"60s\""),
+        ("evictionHard: {memory.available: 5%}", "\"memory.available\" = \"5%\""),
         ("seccompDefault: true", "seccomp_default = true"),
         ("staticPodPath: manifests", "path = \"/var/lib/kubelet/manifests\""),
     ] {

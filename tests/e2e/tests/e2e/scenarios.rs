@@ -17,6 +17,7 @@ mod server;
 mod sidecars;
 mod sinks;
 mod static_pods;
+mod stats;
 mod streams;
 mod volumes;
 
@@ -98,6 +99,11 @@ scenarios! {
     together static_pods::{
         a_file_becomes_a_pod_with_a_mirror,
         a_malformed_file_harms_nobody,
+    }
+    together stats::{
+        a_busy_pod_shows_in_the_summary,
+        metrics_are_well_formed_and_name_the_pod,
+        large_logs_are_rotated,
     }
     together kubectl::{
         the_usual_commands_work,

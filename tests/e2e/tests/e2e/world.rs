@@ -37,7 +37,9 @@ impl World {
         lab.link_cni("witlet-cni", &cni)?;
         let containerd = lab.containerd()?;
         containerd.import(&images)?;
-        lab.write_agent_config("[metrics]\npush_interval = \"1s\"\n")?;
+        lab.write_agent_config(
+            "[metrics]\npush_interval = \"1s\"\n[logs]\nmax_size = \"1MiB\"\nmax_files = 3\ninterval = \"3s\"\n[stats]\nvolumes = \"5s\"\n",
+        )?;
         let agent = lab.agent(&witlet)?;
         Ok(Self {
             witlet,
