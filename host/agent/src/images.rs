@@ -114,6 +114,21 @@ impl Asked<'_> {
         self.context.note(self.pod, note);
     }
 
+    /// For the metrics: whether the image was there, and whether it is pulled.
+    fn count(&self, present: &str, pull: bool) {
+        let policy = match self.policy {
+            PullPolicy::Always => "always",
+            PullPolicy::IfNotPresent => "ifnotpresent",
+            PullPolicy::Never => "never",
+        };
+        let pull = if pull { "true" } else { "false" };
+        self.context
+            .metrics
+            .kubelet
+            .ensured_images
+            .add(&[present, policy, pull]);
+    }
+
     fn never_pull(&self) -> Failure {
         let text = format!(
             "Container image {:?} is not present with pull policy of Never",
@@ -203,22 +218,15 @@ impl Images {
                 Failure::new("ImageInspectError", text)
             })?,
         };
-        let (seen, pull) = match (asked.policy, &present) {
-            (PullPolicy::Always, _) => ("unknown", "true"),
-            (_, Some(_)) => ("true", "false"),
-            (PullPolicy::IfNotPresent, None) => ("false", "true"),
-            (PullPolicy::Never, None) => ("false", "false"),
-        };
-        let policy = match asked.policy {
-            PullPolicy::Always => "always",
-            PullPolicy::IfNotPresent => "ifnotpresent",
-            PullPolicy::Never => "never",
-        };
-        let kubelet = &asked.context.metrics.kubelet;
-        kubelet.ensured_images.add(&[seen, policy, pull]);
         if present.is_none() && asked.policy == PullPolicy::Never {
+            asked.count("false", false);
             return Err(asked.never_pull());
         }
+        let known = match &present {
+            Some(_) => "true",
+            None if asked.policy == PullPolicy::Always => "unknown",
+            None => "false",
+        };
         let keyring = PodKeyring::new(asked.context, asked.pod).await?;
         let mut credentials = None;
         if let Some(image) = present {
@@ -226,6 +234,7 @@ impl Images {
                 let text =
                     format!("Container image {written:?} already present on machine and can be accessed by the pod");
                 asked.note(false, "Pulled", text);
+                asked.count(known, false);
                 return Ok(Ensured {
                     reference: image.id.clone(),
                     image,
@@ -233,9 +242,11 @@ impl Images {
             }
             // That there is an image at all is not for everybody to know.
             if asked.policy == PullPolicy::Never {
+                asked.count(known, false);
                 return Err(asked.never_pull());
             }
         }
+        asked.count(known, true);
         self.pull(asked, &name, &keyring, credentials).await
     }
 
