@@ -18,6 +18,7 @@ mod tests;
 use crate::resources::Quantity;
 
 use self::fields::{FIELDS, Fate, How};
+
 pub use self::file::{merge, parse, without_file};
 pub use self::flags::{Flags, usage};
 pub use self::toml::write as write_toml;
@@ -133,6 +134,7 @@ impl Work {
                 self.set("network.mode", json!("runtime"));
                 for field in [
                     "rotateCertificates",
+                    "serverTLSBootstrap",
                     "eventRecordQPS",
                     "eventBurst",
                     "kubeAPIQPS",
@@ -170,16 +172,27 @@ impl Work {
 
     /// What two fields say together.
     fn joined(&mut self) {
-        let (port, address) = (self.get("healthzPort").cloned(), self.text("healthzBindAddress"));
-        if port.is_some() || address.is_some() {
-            let port = port.as_ref().and_then(Value::as_i64).unwrap_or(10248);
-            let address = address.unwrap_or("127.0.0.1").trim_matches(['[', ']']);
-            let listen = match (port, address.contains(':')) {
-                (0, _) => "off".to_owned(),
-                (_, true) => format!("[{address}]:{port}"),
-                (_, false) => format!("{address}:{port}"),
-            };
-            self.set("server.healthz", json!(listen));
+        let listeners = [
+            (
+                "healthzPort",
+                "healthzBindAddress",
+                "127.0.0.1",
+                10248,
+                "server.healthz",
+            ),
+            ("port", "address", "0.0.0.0", 10250, "server.listen"),
+            ("readOnlyPort", "address", "0.0.0.0", 0, "server.read_only"),
+        ];
+        for (port, address, everywhere, number, key) in listeners {
+            let (port, address) = (self.get(port).and_then(Value::as_i64), self.text(address));
+            if port.is_some() || address.is_some() {
+                let listen = listen(address.unwrap_or(everywhere), port.unwrap_or(number));
+                self.set(key, json!(listen));
+            }
+        }
+        if self.get("enableServer") == Some(&Value::Bool(false)) {
+            self.set("server.listen", json!("off"));
+            self.set("server.read_only", json!("off"));
         }
         let report = self
             .get("nodeStatusReportFrequency")
@@ -305,6 +318,16 @@ impl Work {
     }
 }
 
+/// As an address with a port, or `off`.
+fn listen(address: &str, port: i64) -> String {
+    let address = address.trim_matches(['[', ']']);
+    match (port, address.contains(':')) {
+        (0, _) => "off".to_owned(),
+        (_, true) => format!("[{address}]:{port}"),
+        (_, false) => format!("{address}:{port}"),
+    }
+}
+
 const UNLIMITED: u32 = 1000;
 const GATE: &str = "witlet has no gates: it behaves as the kubelet does by default";
 
@@ -396,6 +419,19 @@ fn write(value: &Value, how: How) -> Result<Option<Value>, String> {
             let taints = value.as_array().ok_or("it is no list")?;
             Some(taints.iter().map(taint).collect::<Result<Vec<_>, _>>()?.into())
         }
+        // Older ones than 1.2 are not spoken.
+        How::TlsVersion => match text()? {
+            "" => None,
+            "VersionTLS13" => Some(json!("1.3")),
+            "VersionTLS10" | "VersionTLS11" | "VersionTLS12" => Some(json!("1.2")),
+            _ => return Err(format!("{value} is none of VersionTLS10 to VersionTLS13")),
+        },
+        How::Mode => match text()? {
+            "" => None,
+            "Webhook" => Some(json!("webhook")),
+            "AlwaysAllow" => Some(json!("always-allow")),
+            _ => return Err(format!("{value} is not a valid authorization mode")),
+        },
         // Nothing is read from there.
         How::PathOrNone if value == "" => None,
         How::PathOrNone => Some(value.clone()),

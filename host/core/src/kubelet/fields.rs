@@ -15,6 +15,10 @@ pub(super) enum How {
     Taints,
     /// A path, or nothing at all.
     PathOrNone,
+    /// `VersionTLS12`.
+    TlsVersion,
+    /// Of authorization.
+    Mode,
     /// A socket, with or without its scheme.
     Socket,
 }
@@ -31,7 +35,7 @@ pub(super) enum Fate {
     Ignored(&'static str),
 }
 use Fate::{Always, Ignored, Joined, Key};
-use How::{Bytes, PathOrNone, Same, Seconds, Socket, Span, Taints};
+use How::{Bytes, Mode, PathOrNone, Same, Seconds, Socket, Span, Taints, TlsVersion};
 
 const FIXED: &str = "the pace is fixed, and events make it finer";
 const NOT_DONE: &str = "witlet does not do this";
@@ -39,10 +43,7 @@ const DEFAULT_ONLY: &str = "witlet does it as by default and has no key for it";
 const MANAGERS: &str = "exclusive CPUs, memory and devices are not managed by NUMA node";
 
 pub(super) const FIELDS: &[(&str, Fate)] = &[
-    (
-        "enableServer",
-        Always("true", "the node is reached by the API server through it"),
-    ),
+    ("enableServer", Joined),
     ("staticPodPath", Key("static_pods.path", Same)),
     ("podLogsDir", Key("node.pod_logs_dir", Same)),
     ("syncFrequency", Always("\"1m\"", FIXED)),
@@ -56,34 +57,37 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
         ),
     ),
     ("staticPodURLHeader", Always("null", "static pods come from files")),
-    ("address", Always("\"0.0.0.0\"", DEFAULT_ONLY)),
-    ("port", Always("10250", DEFAULT_ONLY)),
-    (
-        "readOnlyPort",
-        Always("0", "there is no server without authentication but for health"),
-    ),
-    ("tlsCertFile", Always("\"\"", DEFAULT_ONLY)),
-    ("tlsPrivateKeyFile", Always("\"\"", DEFAULT_ONLY)),
-    (
-        "tlsCipherSuites",
-        Always("null", "the suites are those of TLS 1.3 and the safe ones of TLS 1.2"),
-    ),
+    ("address", Joined),
+    ("port", Joined),
+    ("readOnlyPort", Joined),
+    ("tlsCertFile", Key("server.tls_cert", Same)),
+    ("tlsPrivateKeyFile", Key("server.tls_key", Same)),
+    ("tlsCipherSuites", Key("server.tls_ciphers", Same)),
     ("tlsCurvePreferences", Always("null", "the library's order is used")),
-    ("tlsMinVersion", Always("\"\"", "TLS 1.2 and newer are spoken")),
+    ("tlsMinVersion", Key("server.tls_min_version", TlsVersion)),
     ("rotateCertificates", Key("api.rotate_certificates", Same)),
-    ("serverTLSBootstrap", Always("false", DEFAULT_ONLY)),
-    ("authentication.x509.clientCAFile", Always("\"\"", DEFAULT_ONLY)),
-    ("authentication.webhook.enabled", Always("true", DEFAULT_ONLY)),
-    ("authentication.webhook.cacheTTL", Always("\"2m\"", DEFAULT_ONLY)),
-    ("authentication.anonymous.enabled", Always("false", DEFAULT_ONLY)),
-    ("authorization.mode", Always("\"Webhook\"", DEFAULT_ONLY)),
+    ("serverTLSBootstrap", Key("server.tls_bootstrap", Same)),
+    ("authentication.x509.clientCAFile", Key("server.client_ca", Same)),
+    (
+        "authentication.webhook.enabled",
+        Key("server.authentication.tokens", Same),
+    ),
+    (
+        "authentication.webhook.cacheTTL",
+        Key("server.authentication.token_ttl", Span),
+    ),
+    (
+        "authentication.anonymous.enabled",
+        Key("server.authentication.anonymous", Same),
+    ),
+    ("authorization.mode", Key("server.authorization.mode", Mode)),
     (
         "authorization.webhook.cacheAuthorizedTTL",
-        Always("\"5m\"", DEFAULT_ONLY),
+        Key("server.authorization.allowed_ttl", Span),
     ),
     (
         "authorization.webhook.cacheUnauthorizedTTL",
-        Always("\"30s\"", DEFAULT_ONLY),
+        Key("server.authorization.denied_ttl", Span),
     ),
     ("registryPullQPS", Key("images.pulls_per_second", Same)),
     ("registryBurst", Key("images.pull_burst", Same)),
@@ -97,7 +101,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ),
     ("eventRecordQPS", Key("api.event_qps", Same)),
     ("eventBurst", Key("api.event_burst", Same)),
-    ("enableDebuggingHandlers", Always("true", DEFAULT_ONLY)),
+    ("enableDebuggingHandlers", Key("server.debugging", Same)),
     ("enableContentionProfiling", Ignored("it is about the Go runtime")),
     ("healthzPort", Joined),
     ("healthzBindAddress", Joined),
@@ -224,8 +228,8 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("providerID", Key("node.provider_id", Same)),
     ("kernelMemcgNotification", Ignored("pressure is looked at often enough")),
     ("logging", Joined),
-    ("enableSystemLogHandler", Always("true", DEFAULT_ONLY)),
-    ("enableSystemLogQuery", Always("false", DEFAULT_ONLY)),
+    ("enableSystemLogHandler", Key("server.system_logs", Same)),
+    ("enableSystemLogQuery", Always("false", "the journal is not queried")),
     ("shutdownGracePeriod", Always("\"0s\"", DEFAULT_ONLY)),
     ("shutdownGracePeriodCriticalPods", Always("\"0s\"", DEFAULT_ONLY)),
     ("shutdownGracePeriodByPodPriority", Always("null", DEFAULT_ONLY)),

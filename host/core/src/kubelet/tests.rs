@@ -240,6 +240,8 @@ volumeStatsAggPeriod: 0s
         "cluster_domain = \"cluster.local\"",
         "resolv_conf = \"/run/systemd/resolve/resolv.conf\"",
         "healthz = \"127.0.0.1:10248\"",
+        "client_ca = \"/etc/kubernetes/pki/ca.crt\"",
+        "mode = \"webhook\"",
         "cgroup_driver = \"systemd\"",
         "endpoint = \"unix:///run/containerd/containerd.sock\"",
         "path = \"/etc/kubernetes/manifests\"",
@@ -252,12 +254,9 @@ volumeStatsAggPeriod: 0s
             translation.toml
         );
     }
-    // Zero stands for the default, and what kubeadm writes is what witlet does.
+    // Zero stands for the default, and all that kubeadm writes is followed.
     let differs: Vec<_> = translation.notes.iter().filter(|n| n.differs).collect();
-    assert!(
-        differs.iter().all(|n| n.of == "authentication.x509.clientCAFile"),
-        "{differs:?}"
-    );
+    assert!(differs.is_empty(), "{differs:?}");
     assert!(!translation.toml.contains("_interval"), "{}", translation.toml);
 }
 
@@ -315,6 +314,13 @@ fn values_are_written_as_witlet_reads_them() {
         ("volumeStatsAggPeriod: 2m", "volumes = \"120s\""),
         ("evictionPressureTransitionPeriod: 1m", "pressure_transition = \"60s\""),
         ("evictionHard: {memory.available: 5%}", "\"memory.available\" = \"5%\""),
+        ("port: 10255", "listen = \"0.0.0.0:10255\""),
+        ("address: 10.0.0.1", "listen = \"10.0.0.1:10250\""),
+        ("address: 10.0.0.1", "read_only = \"off\""),
+        ("enableServer: false", "listen = \"off\""),
+        ("readOnlyPort: 10255", "read_only = \"0.0.0.0:10255\""),
+        ("tlsMinVersion: VersionTLS13", "tls_min_version = \"1.3\""),
+        ("authorization: {mode: AlwaysAllow}", "mode = \"always-allow\""),
         ("seccompDefault: true", "seccomp_default = true"),
         ("staticPodPath: manifests", "path = \"/var/lib/kubelet/manifests\""),
     ] {
@@ -482,10 +488,20 @@ fn a_kubelet_without_a_file_is_as_open_as_it_was() {
     assert_eq!(open["authentication"]["webhook"]["enabled"], false);
     assert_eq!(open["authorization"]["mode"], "AlwaysAllow");
     assert_eq!(open["readOnlyPort"], 10255);
+    let toml = translate(open.clone(), &flags(&[JOIN])).unwrap().toml;
+    for line in [
+        "anonymous = true",
+        "mode = \"always-allow\"",
+        "read_only = \"0.0.0.0:10255\"",
+    ] {
+        assert!(toml.lines().any(|l| l == line), "{line}: {toml}");
+    }
     let closed = flags(&[JOIN, "--read-only-port=0", "--anonymous-auth=false"]);
-    let translation = translate(open, &closed).unwrap();
-    let of: Vec<_> = translation.notes.iter().map(|n| n.of.as_str()).collect();
-    assert!(!of.contains(&"readOnlyPort"), "flags close it: {of:?}");
+    let toml = translate(open, &closed).unwrap().toml;
+    assert!(
+        toml.contains("read_only = \"off\"") && toml.contains("anonymous = false"),
+        "flags close it: {toml}"
+    );
 }
 
 #[test]
