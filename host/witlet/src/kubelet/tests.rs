@@ -48,6 +48,10 @@ fn a_translation_is_a_configuration() {
          nodeStatusUpdateFrequency: 20s\nnodeLeaseDurationSeconds: 60\ncgroupRoot: /x\ncgroupDriver: systemd\n\
          runtimeRequestTimeout: 1m\nmaxPods: 9\npodsPerCore: 2\nserializeImagePulls: false\nlogging: {{verbosity: 5, format: json}}\n\
          registerWithTaints: [{{key: a, value: b, effect: NoSchedule}}]\nregisterNode: false\nproviderID: x://y\nseccompDefault: true\n\
+         port: 10251\nreadOnlyPort: 10255\ntlsMinVersion: VersionTLS13\nserverTLSBootstrap: true\n\
+         authentication: {{x509: {{clientCAFile: /ca}}, webhook: {{cacheTTL: 1m}}}}\nauthorization: {{mode: AlwaysAllow}}\n\
+         enableDebuggingHandlers: false\nregistryPullQPS: 7\nregistryBurst: 8\n\
+         imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages\npreloadedImagesVerificationAllowlist: [x/y]\n\
          containerRuntimeEndpoint: unix:///a.sock\nimageServiceEndpoint: unix:///b.sock\nuserNamespaces: {{idsPerPod: 131072}}\n"
     );
     let files = Files::new(&[("config.yaml", &text)]);
@@ -60,12 +64,15 @@ fn a_translation_is_a_configuration() {
         "--root-dir=/root".into(),
         "--node-ip=10.0.0.9,fd00::9".into(),
         "--node-labels=zone=a".into(),
+        "--image-credential-provider-config=/cp".into(),
+        "--image-credential-provider-bin-dir=/cpd".into(),
         "--cloud-provider=external".into(),
     ]);
     let sections = config.sections;
     let api = sections.api.unwrap();
     assert!(api.rotate_certificates);
     assert_eq!((api.qps, api.burst, api.event_qps, api.event_burst), (3, 4, 1, 2));
+    assert_eq!((sections.images.pulls_per_second, sections.images.pull_burst), (7, 8));
     let node = sections.node;
     assert_eq!((node.address.len(), node.max_pods, node.pods_per_core), (2, 9, 2));
     assert_eq!((node.status_interval.0.as_secs(), node.lease.0.as_secs()), (20, 60));
