@@ -104,8 +104,6 @@ pub struct NodeConfig {
     /// What the node says its kubelet's version is; decides what clients expect of it.
     pub kubelet_version: String,
     pub max_images: usize,
-    /// What the node can do beyond what every node can, by the names of the feature gates. Sorted.
-    pub declared_features: Vec<String>,
 }
 
 impl Default for NodeConfig {
@@ -127,7 +125,6 @@ impl Default for NodeConfig {
             port: 10250,
             kubelet_version: "v1.36.2".into(),
             max_images: 50,
-            declared_features: Vec::new(),
         }
     }
 }
@@ -267,7 +264,6 @@ pub fn build_status(
     status.features = state.supplemental_groups_policy.then_some(NodeFeatures {
         supplemental_groups_policy: Some(true),
     });
-    status.declared_features = (!config.declared_features.is_empty()).then(|| config.declared_features.clone());
     let missing = missing_capacities(status.capacity.as_ref());
     status.conditions = Some(conditions::build(state, &missing, previous, now));
     if let Some(volumes) = &state.volumes_in_use {

@@ -447,14 +447,3 @@ fn images_without_a_name_are_shown_too() {
     let shown = images(&[nameless], 50);
     assert_eq!(serde_json::to_value(&shown).unwrap(), json!([{ "sizeBytes": 3 }]));
 }
-
-#[test]
-fn features_are_declared() {
-    let declared = vec!["A".to_owned(), "B".to_owned()];
-    let config = NodeConfig {
-        declared_features: declared.clone(),
-        ..config()
-    };
-    let status = build_status(&facts(), &config, &state(), None, at(1));
-    assert_eq!(status.declared_features, Some(declared));
-}

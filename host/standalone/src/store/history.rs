@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Entry;
 
 const MAX_CHANGES: usize = 2048;
-const MAX_BYTES: usize = 2 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// One durable change of one object.
 #[derive(Debug, Clone)]

@@ -51,7 +51,7 @@ fn a_translation_is_a_configuration() {
          port: 10251\nreadOnlyPort: 10255\ntlsMinVersion: VersionTLS13\nserverTLSBootstrap: true\n\
          authentication: {{x509: {{clientCAFile: /ca}}, webhook: {{cacheTTL: 1m}}}}\nauthorization: {{mode: AlwaysAllow}}\n\
          enableDebuggingHandlers: false\nregistryPullQPS: 7\nregistryBurst: 8\n\
-         imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages\npreloadedImagesVerificationAllowlist: [x/y]\n\
+         imagePullCredentialsVerificationPolicy: NeverVerifyAllowlistedImages\npreloadedImagesVerificationAllowlist: [registry.example/y/*]\n\
          containerRuntimeEndpoint: unix:///a.sock\nimageServiceEndpoint: unix:///b.sock\nuserNamespaces: {{idsPerPod: 131072}}\n"
     );
     let files = Files::new(&[("config.yaml", &text)]);

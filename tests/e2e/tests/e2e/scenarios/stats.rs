@@ -273,7 +273,7 @@ fn numbers(dir: &Path) -> Result<Vec<u64>> {
         let program = if name.ends_with(".gz") { "zcat" } else { "cat" };
         let output = Command::new(program).arg(dir.join(name)).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let of = |line: &str| line.splitn(5, ' ').nth(3)?.parse::<u64>().ok();
+        let of = |line: &str| line.split(' ').nth(3)?.parse::<u64>().ok();
         numbers.extend(text.lines().filter_map(of));
     }
     Ok(numbers)
