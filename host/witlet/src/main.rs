@@ -20,10 +20,6 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Source};
 
-/// Gives memory back to the system after a burst, which the C library's keeps for every thread that took part.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Bad configuration or a machine that is not as it says (`EX_USAGE`).
 const EXIT_CONFIG: u8 = 64;
 
