@@ -88,7 +88,6 @@ scenarios! {
         never_pulled_images_are_reported,
         unreachable_registries_back_off,
         an_image_is_pulled_from_a_registry,
-        private_images_need_credentials,
         image_volumes_are_pulled_and_left_to_the_runtime,
     }
     together network::{
@@ -128,6 +127,10 @@ scenarios! {
         mistakes_are_listed_together,
         broken_syntax_is_located,
         missing_files_are_named,
+    }
+    // It gives the image that others pull another name.
+    alone images::{
+        private_images_need_credentials,
     }
     alone preemption::{
         a_critical_pod_gets_room,
