@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use rand::Rng;
 use tokio::sync::watch;
+use witlet_core::admission;
 use witlet_core::config::NodeSettings;
+use witlet_core::desired::Rejection;
 use witlet_core::ids::PodUid;
 use witlet_core::plan::{Note, Rules};
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
@@ -85,7 +87,7 @@ impl Default for Intervals {
 pub struct Context {
     pub ports: Ports,
     pub node: NodeSettings,
-    pub admission: witlet_core::admission::Settings,
+    pub admission: admission::Settings,
     /// Where the legacy log symlinks go: /var/log/containers.
     pub container_logs_dir: PathBuf,
     pub nudges: Arc<Nudges>,
@@ -117,6 +119,13 @@ impl Context {
                 field_path: None,
             },
         );
+    }
+
+    /// Tells of a pod that may not run here, and counts it.
+    pub fn rejected(&self, pod: &Pod, rejection: &Rejection) {
+        let label = admission::metric_label(&rejection.reason);
+        self.metrics.kubelet.admission_rejections.add(&[label]);
+        self.event(pod, true, &rejection.reason, rejection.message.clone());
     }
 
     pub fn note(&self, pod: &Pod, note: Note) {

@@ -110,6 +110,11 @@ impl ObservedPod {
         self.containers.iter().filter(|c| c.state == ContainerState::Running)
     }
 
+    /// Something to stop: a running container, or a sandbox that is ready.
+    pub fn is_alive(&self) -> bool {
+        self.running().next().is_some() || self.sandboxes.iter().any(|s| s.state == SandboxState::Ready)
+    }
+
     /// The addresses of the newest ready sandbox.
     pub fn ips(&self) -> &[IpAddr] {
         match self.sandboxes.first() {

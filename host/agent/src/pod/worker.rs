@@ -13,11 +13,10 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
-use witlet_core::admission;
 use witlet_core::allocation::PodResources;
 use witlet_core::desired::{DesiredPod, Source};
 use witlet_core::ids::PodUid;
-use witlet_core::observed::{ObservedPod, SandboxState};
+use witlet_core::observed::ObservedPod;
 use witlet_core::plan::{Action, Plan, PodMemory, Progress, Rules, Stage, plan};
 use witlet_core::status::derive_status;
 use witlet_ports::Class;
@@ -178,7 +177,7 @@ impl Worker {
                 continue;
             }
             // A call that ran out of time may have had its effect later: that nothing runs must be certain before the end.
-            let gives_up = state.memory.stage == Stage::Sync && is_to_go(&want) && !is_alive(&state.have);
+            let gives_up = state.memory.stage == Stage::Sync && is_to_go(&want) && !state.have.is_alive();
             let must_look = self.nudge.runtime.swap(false, Ordering::AcqRel) || gives_up;
             if must_look && !self.look(&want, &mut state).await {
                 self.wait(&mut want, &mut state, None).await;
@@ -229,10 +228,7 @@ impl Worker {
                     self.context.event(&want.pod, true, "PolicyWarning", warning);
                 }
                 if let Some(rejection) = review.denied {
-                    self.context
-                        .event(&want.pod, true, &rejection.reason, rejection.message.clone());
-                    let label = admission::metric_label(&rejection.reason);
-                    self.context.metrics.kubelet.admission_rejections.add(&[label]);
+                    self.context.rejected(&want.pod, &rejection);
                     want.rejected = Some(rejection);
                 }
                 self.admitted = true;
@@ -472,24 +468,16 @@ impl Worker {
 
 /// Not so if only its status changed, which mostly is what this agent wrote.
 fn asks_for_more(before: &Pod, now: &Pod) -> bool {
-    let meta = |pod: &Pod| {
-        let m = &pod.metadata;
-        (
-            m.labels.clone(),
-            m.annotations.clone(),
-            m.deletion_timestamp.clone(),
-            m.deletion_grace_period_seconds,
-        )
-    };
-    before.spec != now.spec || meta(before) != meta(now)
+    let (old, new) = (&before.metadata, &now.metadata);
+    before.spec != now.spec
+        || old.labels != new.labels
+        || old.annotations != new.annotations
+        || old.deletion_timestamp != new.deletion_timestamp
+        || old.deletion_grace_period_seconds != new.deletion_grace_period_seconds
 }
 
 fn is_to_go(want: &DesiredPod) -> bool {
     want.removed || is_deleted(want)
-}
-
-fn is_alive(have: &ObservedPod) -> bool {
-    have.running().next().is_some() || have.sandboxes.iter().any(|s| s.state == SandboxState::Ready)
 }
 
 fn is_deleted(want: &DesiredPod) -> bool {

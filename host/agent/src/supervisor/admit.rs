@@ -75,11 +75,8 @@ impl Supervisor {
         match self.preempt(desired, refusal) {
             None => Verdict::Wait,
             Some(rejection) => {
-                let label = admission::metric_label(&rejection.reason);
-                self.context.metrics.kubelet.admission_rejections.add(&[label]);
                 info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
-                self.context
-                    .event(&desired.pod, true, &rejection.reason, rejection.message.clone());
+                self.context.rejected(&desired.pod, &rejection);
                 Verdict::Rejected(rejection)
             }
         }

@@ -35,7 +35,7 @@ pub(super) fn run(pass: &mut Pass<'_>) {
     };
     if decision.give_up || (decision.initialized && regular.is_over()) {
         // Sidecars must not keep a pod alive whose work is done.
-        if pass.alive() {
+        if pass.have.is_alive() {
             let grace = teardown::base_grace(&pass.want.pod);
             pass.push(Action::KillPod {
                 grace,

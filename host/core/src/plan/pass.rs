@@ -10,7 +10,7 @@ use super::{
 };
 use crate::backoff::{self, CrashLoop};
 use crate::desired::{ContainerKind, DesiredPod};
-use crate::observed::{self, ContainerState, ObservedPod, SandboxState};
+use crate::observed::{self, ContainerState, ObservedPod};
 
 pub(super) struct Pass<'a> {
     pub want: &'a DesiredPod,
@@ -107,11 +107,6 @@ impl<'a> Pass<'a> {
         self.plan.actions.push(action);
     }
 
-    /// Something to stop: a running container, or a sandbox that is ready.
-    pub(super) fn alive(&self) -> bool {
-        alive(self.have)
-    }
-
     /// Starts a container, unless its last start just failed or it is in crash-loop back-off (the kubelet contract, pod 4.6).
     pub(super) fn start(&mut self, kind: ContainerKind, container: &Container) -> Started {
         let name = &container.name;
@@ -183,10 +178,6 @@ impl<'a> Pass<'a> {
             .get(&instance.name)
             .filter(|results| results.container_id == instance.id)
     }
-}
-
-pub(super) fn alive(have: &ObservedPod) -> bool {
-    have.running().next().is_some() || have.sandboxes.iter().any(|s| s.state == SandboxState::Ready)
 }
 
 pub(super) fn host_network(spec: &PodSpec) -> bool {

@@ -52,7 +52,7 @@ pub(super) fn ensure(pass: &mut Pass<'_>) -> Outcome {
     };
     let create = is_worth_it(pass, &change);
     // The network of a dead sandbox has to be given back before the next one takes its place.
-    if pass.alive() || (create && !pass.have.sandboxes.is_empty()) {
+    if pass.have.is_alive() || (create && !pass.have.sandboxes.is_empty()) {
         let grace = teardown::base_grace(&pass.want.pod);
         pass.push(Action::KillPod {
             grace,

@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::PodStatus;
 
-use super::pass::alive;
 use super::{PodMemory, Stage};
 use crate::desired::{DesiredPod, Source};
 use crate::observed::ObservedPod;
@@ -17,7 +16,7 @@ pub(super) fn next(want: &DesiredPod, have: &ObservedPod, memory: &PodMemory, st
     if memory.stage == Stage::Sync && !is_to_end(want, have, status) {
         return Stage::Sync;
     }
-    if alive(have) {
+    if have.is_alive() {
         Stage::Terminating
     } else {
         Stage::Terminated
@@ -29,7 +28,7 @@ fn is_to_end(want: &DesiredPod, have: &ObservedPod, status: &PodStatus) -> bool 
     if want.rejected.is_some() {
         // Nothing was made for it that would have to be released. One that ran before, and is refused after a restart of
         // the agent, has to end like any other.
-        return gone || alive(have);
+        return gone || have.is_alive();
     }
     gone || want.kill.is_some() || is_terminal(status.phase.as_deref())
 }

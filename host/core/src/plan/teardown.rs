@@ -120,7 +120,7 @@ pub(super) fn run(pass: &mut Pass<'_>) {
         pass.wake(retry);
         return;
     }
-    if pass.alive() {
+    if pass.have.is_alive() {
         pass.push(Action::StopProbes);
         pass.push(Action::KillPod {
             grace,

@@ -10,7 +10,7 @@ pub(super) fn prepare(pass: &mut Pass<'_>) {
         pass.push(Action::EnsureDirs);
     }
     // Containers that run outside of it would never come under its limits (2 rule 4e).
-    if pass.memory.cgroup_lost && pass.alive() {
+    if pass.memory.cgroup_lost && pass.have.is_alive() {
         let grace = teardown::base_grace(&pass.want.pod);
         let reason = "its cgroup is gone".into();
         pass.push(Action::KillPod { grace, reason });
