@@ -14,7 +14,9 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
-use witlet_core::desired::{ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Source, is_mirror, key};
+use witlet_core::desired::{
+    ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Source, is_mirror, key, static_source,
+};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_ports::source::PodSet;
 
@@ -196,7 +198,7 @@ impl Supervisor {
             .iter()
             .filter(|(_, pod)| !is_mirror(pod))
             .map(|(uid, pod)| (uid, (pod, Source::Api)))
-            .chain(files.pods.iter().map(|(uid, pod)| (uid, (pod, Source::File))))
+            .chain(files.pods.iter().map(|(uid, pod)| (uid, (pod, static_source(pod)))))
             .collect();
 
         let mut new: Vec<(&PodUid, &Arc<Pod>, Source)> = Vec::new();
@@ -216,7 +218,7 @@ impl Supervisor {
         self.waiting.retain(|uid, _| wanted.contains_key(uid));
         for (uid, pod, source) in new {
             // Two static pods of one name never run together (the kubelet contract, pod 1.4 rule 24).
-            if source == Source::File && self.workers.values().any(|e| e.key == key(pod)) {
+            if source != Source::Api && self.workers.values().any(|e| e.key == key(pod)) {
                 continue;
             }
             let wanted = mark(pod, source, None);
@@ -381,7 +383,11 @@ fn mark(pod: &Arc<Pod>, source: Source, before: Option<&Pod>) -> Arc<Pod> {
     let mut marked = (**pod).clone();
     let seen = before.and_then(|b| b.metadata.annotations.as_ref()?.get(ANNOTATION_CONFIG_SEEN).cloned());
     let annotations = marked.metadata.annotations.get_or_insert_default();
-    let source = if source == Source::Api { "api" } else { "file" };
+    let source = match source {
+        Source::Api => "api",
+        Source::Http => "http",
+        Source::File | Source::Runtime => "file",
+    };
     annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), source.into());
     annotations.insert(
         ANNOTATION_CONFIG_SEEN.into(),

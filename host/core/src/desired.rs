@@ -118,6 +118,14 @@ pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
+/// Of a static pod: the URL's pods say that they are.
+pub fn static_source(pod: &Pod) -> Source {
+    match annotation(pod, ANNOTATION_CONFIG_SOURCE) {
+        Some("http") => Source::Http,
+        _ => Source::File,
+    }
+}
+
 /// A mirror pod stands in the API for a static pod and never runs anything.
 pub fn is_mirror(pod: &Pod) -> bool {
     annotation(pod, ANNOTATION_CONFIG_MIRROR).is_some()

@@ -4,7 +4,7 @@
 //! | task | count | in | out |
 //! |---|---|---|---|
 //! | pod watch ([`source::watch_pods`]) | 1 | API watch | `watch` of the set |
-//! | static pods ([`source::watch_static`]) | 1 | inotify, timer | `watch` of the set |
+//! | static pods ([`source::watch_static`], [`source::watch_url`]) | 0 to 3 | inotify, timers | `watch` of the set |
 //! | node watch ([`NodeApi`]) | 1 | API watch | `watch` of the node |
 //! | object watch ([`ObjectCache`]) | 1 per referenced object, 1 for services, 1 for runtime classes | API watch | `watch` of the object |
 //! | rotation of a certificate ([`NodeCredentials`], [`serving_certificate`]) | 0 to 2 | files, addresses, signed requests | `watch` of the pair |
@@ -38,4 +38,4 @@ pub use events::EventRecorder;
 pub use nodes::NodeApi;
 pub use objects::ObjectCache;
 pub use pods::PodWriter;
-pub use source::{watch_pods, watch_static};
+pub use source::{StaticUrl, together, watch_pods, watch_static, watch_url};

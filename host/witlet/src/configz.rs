@@ -17,6 +17,7 @@ pub(crate) fn of(sections: &Sections) -> Value {
         "podLogsDir": sections.node.pod_logs_dir,
         "syncFrequency": "1m0s",
         "fileCheckFrequency": go(sections.static_pods.poll.0),
+        "httpCheckFrequency": go(sections.static_pods.url_poll.0),
         "address": listen.map_or_else(String::new, |a| a.ip().to_string()),
         "port": port(listen),
         "readOnlyPort": port(server.read_only.0),
@@ -91,6 +92,12 @@ pub(crate) fn of(sections: &Sections) -> Value {
         if let Some(path) = path {
             config[&key[1..]] = json!(path);
         }
+    }
+    if let Some(url) = &sections.static_pods.url {
+        config["staticPodURL"] = json!(url);
+        let headers = sections.static_pods.url_headers.keys();
+        let masked: serde_json::Map<_, _> = headers.map(|name| (name.clone(), json!(["<masked>"]))).collect();
+        config["staticPodURLHeader"] = json!(masked);
     }
     if let Some(path) = &server.client_ca {
         config["authentication"]["x509"]["clientCAFile"] = json!(path);

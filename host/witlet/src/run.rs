@@ -102,14 +102,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             .map_err(|e| Failure::Start(Box::new(e)))?;
         tokio::spawn(serve::signed(pairs, server.serving.clone(), shutdown.clone()));
     }
-    let static_pods = match &sections.static_pods.path {
-        Some(path) => {
-            let references = sections.standalone.is_some();
-            let poll = sections.static_pods.poll.0;
-            witlet_kube::watch_static(path.clone(), node_name.clone(), poll, references, shutdown.clone())
-        }
-        None => nothing(),
-    };
+    let static_pods = static_pods(sections, &node_name, &shutdown).map_err(|e| Failure::Start(Box::new(e)))?;
     let sources = Sources {
         api: witlet_kube::watch_pods(&client, nodes.synced(), shutdown.clone()),
         files: static_pods,
@@ -358,6 +351,29 @@ fn allocatable(nodes: Arc<dyn Nodes>, settings: &NodeSettings) -> Allocatable {
                     .collect()
             },
         )
+    })
+}
+
+/// Those of files and those of a URL, as far as there are such.
+fn static_pods(
+    sections: &Sections,
+    node_name: &str,
+    shutdown: &CancellationToken,
+) -> Result<tokio::sync::watch::Receiver<PodSet>, String> {
+    let from = &sections.static_pods;
+    let references = sections.standalone.is_some();
+    let node = node_name.to_owned();
+    let files = from
+        .path
+        .as_ref()
+        .map(|path| witlet_kube::watch_static(path.clone(), node.clone(), from.poll.0, references, shutdown.clone()));
+    let url = from
+        .url()?
+        .map(|url| witlet_kube::watch_url(url, node.clone(), references, shutdown.clone()));
+    Ok(match (files, url) {
+        (Some(files), Some(url)) => witlet_kube::together(files, url, shutdown.clone()),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => nothing(),
     })
 }
 

@@ -48,15 +48,9 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("podLogsDir", Key("node.pod_logs_dir", Same)),
     ("syncFrequency", Always("\"1m\"", FIXED)),
     ("fileCheckFrequency", Key("static_pods.poll", Span)),
-    ("httpCheckFrequency", Ignored("there are no static pods from URLs")),
-    (
-        "staticPodURL",
-        Always(
-            "\"\"",
-            "static pods come from files; fetch them into staticPodPath with a timer",
-        ),
-    ),
-    ("staticPodURLHeader", Always("null", "static pods come from files")),
+    ("httpCheckFrequency", Key("static_pods.url_poll", Span)),
+    ("staticPodURL", Key("static_pods.url", Same)),
+    ("staticPodURLHeader", Key("static_pods.url_headers", Same)),
     ("address", Joined),
     ("port", Joined),
     ("readOnlyPort", Joined),

@@ -1,7 +1,7 @@
 //! Pods as people write them: reading a manifest, the API's defaults and checks, and what makes a manifest's pod a static
 //! pod of this node (the kubelet contract, pod 1.1 and 1.2).
 //!
-//! - [`parse`] reads one document and tells every mistake at once, with its line;
+//! - [`parse`] reads one document and tells every mistake at once, with its line; [`parse_all`] takes a list too;
 //! - [`default_pod`] and [`validate_pod`] are what the API server does when a pod is created;
 //! - [`adopt`] gives a static pod its identity, [`mirror_of`] makes the object that shows it in the API.
 
@@ -74,6 +74,26 @@ const STACK_BYTES: usize = 16 << 20;
 ///
 /// Works on a short-lived thread of its own; takes milliseconds for usual manifests.
 pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
+    let mut pods = read(bytes, file, Lists::Refused)?;
+    pods.pop().ok_or_else(|| ManifestErrors {
+        file: file.to_owned(),
+        problems: Vec::new(),
+    })
+}
+
+/// The same for what may be a list of pods too: one that is not right condemns the whole list.
+pub fn parse_all(bytes: &[u8], file: &str) -> Result<Vec<Pod>, ManifestErrors> {
+    read(bytes, file, Lists::Allowed)
+}
+
+/// Whether a `PodList` may stand where a pod may: behind a URL, but not in a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    Allowed,
+    Refused,
+}
+
+fn read(bytes: &[u8], file: &str, lists: Lists) -> Result<Vec<Pod>, ManifestErrors> {
     let failed = |message: &str| ManifestErrors {
         file: file.to_owned(),
         problems: vec![Problem {
@@ -86,7 +106,7 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
             .name("manifest".into())
             .stack_size(STACK_BYTES);
         match reader
-            .spawn_scoped(scope, || parse_here(bytes, file))
+            .spawn_scoped(scope, || parse_here(bytes, file, lists))
             .map(|thread| thread.join())
         {
             Ok(Ok(result)) => result,
@@ -97,7 +117,7 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
     })
 }
 
-fn parse_here(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
+fn parse_here(bytes: &[u8], file: &str, lists: Lists) -> Result<Vec<Pod>, ManifestErrors> {
     let failed = |problems| ManifestErrors {
         file: file.to_owned(),
         problems,
@@ -125,7 +145,14 @@ fn parse_here(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
         _ => None,
     };
     match (text_of("apiVersion"), text_of("kind")) {
-        (Some("v1"), Some("Pod")) => {}
+        (Some("v1"), Some("Pod")) => {
+            let (pod, problems) = pod_of(&root, "");
+            return match pod {
+                Some(pod) if problems.is_empty() => Ok(vec![pod]),
+                _ => Err(failed(problems)),
+            };
+        }
+        (Some("v1"), Some("PodList")) if lists == Lists::Allowed => {}
         (Some("v1"), Some(kind @ ("PodList" | "List"))) => {
             return Err(only(
                 root.line_of("kind"),
@@ -146,11 +173,33 @@ fn parse_here(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
         }
     }
 
-    let (pod, mistakes) = decode::decode::<Pod>(root.clone());
+    let items = entries.iter().find(|(key, _)| key == "items").map(|(_, node)| node);
+    let items: &[tree::Node] = match items.map(|node| &node.value) {
+        Some(tree::Value::Seq(items)) => items,
+        None | Some(tree::Value::Null) => &[],
+        Some(_) => return Err(only(root.line_of("items"), "items: expected a list".into())),
+    };
+    let (mut pods, mut problems) = (Vec::new(), Vec::new());
+    for (index, item) in items.iter().enumerate() {
+        let (pod, wrong) = pod_of(item, &format!("items[{index}]"));
+        pods.extend(pod);
+        problems.extend(wrong);
+    }
+    if problems.is_empty() {
+        Ok(pods)
+    } else {
+        Err(failed(problems))
+    }
+}
+
+/// A pod, as far as it can be read, and all that is wrong with it in the order of its lines. `place` is where the pod stands
+/// in the document.
+fn pod_of(root: &tree::Node, place: &str) -> (Option<Pod>, Vec<Problem>) {
+    let (mut pod, mistakes) = decode::decode::<Pod>(root.clone());
     let mut problems: Vec<_> = mistakes.into_iter().map(|m| (m.path, m.message)).collect();
-    if let Some(mut pod) = pod {
+    if let Some(pod) = &mut pod {
         // The embedded object may be anything; what is checked is what will run.
-        default_pod(&mut pod);
+        default_pod(pod);
         let namespace = pod.metadata.namespace.get_or_insert_default();
         if namespace.is_empty() {
             "default".clone_into(namespace);
@@ -158,24 +207,28 @@ fn parse_here(bytes: &[u8], file: &str) -> Result<Pod, ManifestErrors> {
         // A value that could not be read was told already; that it is missing is no news.
         let told: Vec<String> = problems.iter().map(|(path, _)| path.clone()).collect();
         let known = |path: &str| told.iter().any(|t| path == t || path.starts_with(&format!("{t}.")));
-        problems.extend(validate::validate(&pod).into_iter().filter(|(path, _)| !known(path)));
-        if problems.is_empty() {
-            return Ok(pod);
-        }
+        problems.extend(validate::validate(pod).into_iter().filter(|(path, _)| !known(path)));
     }
+    let dot = if place.is_empty() { "" } else { "." };
     let mut problems: Vec<_> = problems
         .into_iter()
         .map(|(path, message)| Problem {
             line: root.line_of(&path),
-            message: if path.is_empty() {
-                message
-            } else {
-                format!("{path}: {message}")
+            message: match (path.as_str(), place) {
+                ("", "") => message,
+                ("", place) => format!("{place}: {message}"),
+                (path, place) => format!("{place}{dot}{path}: {message}"),
             },
         })
         .collect();
+    if pod.is_none() && problems.is_empty() {
+        problems.push(Problem {
+            line: root.line,
+            message: "not a pod".into(),
+        });
+    }
     problems.sort_by_key(|p| p.line);
-    Err(failed(problems))
+    (pod, problems)
 }
 
 /// The names of the sources that a volume has set: one, for every valid volume.

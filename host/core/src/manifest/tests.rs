@@ -519,3 +519,32 @@ proptest! {
         let _ = validate_pod(&p);
     }
 }
+
+#[test]
+fn a_list_is_read_where_one_may_stand() {
+    let item = |name: &str| format!("- metadata: {{name: {name}}}\n  spec: {{containers: [{{name: c, image: x}}]}}\n");
+    let list = format!("apiVersion: v1\nkind: PodList\nitems:\n{}{}", item("a"), item("b"));
+    let names = |text: &str| -> Vec<_> {
+        let pods = parse_all(text.as_bytes(), "u").unwrap();
+        pods.into_iter()
+            .map(|p| (p.metadata.name.unwrap(), p.metadata.namespace.unwrap()))
+            .collect()
+    };
+    let default = |name: &str| (name.to_owned(), "default".to_owned());
+    assert_eq!(names(&list), [default("a"), default("b")]);
+    assert_eq!(names("apiVersion: v1\nkind: PodList\n"), []);
+    assert_eq!(
+        names("apiVersion: v1\nkind: Pod\nmetadata: {name: one}\nspec: {containers: [{name: c, image: x}]}"),
+        [default("one")]
+    );
+    let bad = list.replace("image: x", "imagge: x");
+    let errors = parse_all(bad.as_bytes(), "u").unwrap_err().to_string();
+    assert!(errors.contains("u:5: items[0].spec.containers[0].imagge: "), "{errors}");
+    assert!(errors.contains("u:7: items[1].spec.containers[0].imagge: "), "{errors}");
+    for text in [
+        "apiVersion: v1\nkind: PodList\nitems: 3",
+        "apiVersion: v1\nkind: PodList\nitems: [1]",
+    ] {
+        assert!(parse_all(text.as_bytes(), "u").is_err(), "{text}");
+    }
+}

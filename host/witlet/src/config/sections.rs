@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
+use witlet_kube::StaticUrl;
 use witlet_plugin_host::units::Span;
 
 use super::server::Server;
@@ -91,7 +92,7 @@ impl Default for Node {
 /// A value, or a list of them.
 fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "an address, or a list of two")]
+    #[serde(untagged, expecting = "a value, or a list of them")]
     enum Either<T> {
         One(T),
         More(Vec<T>),
@@ -224,14 +225,48 @@ impl Default for Standalone {
 pub(crate) struct StaticPods {
     pub(crate) path: Option<PathBuf>,
     pub(crate) poll: Span,
+    pub(crate) url: Option<String>,
+    /// Each with one value or more.
+    pub(crate) url_headers: BTreeMap<String, Values>,
+    pub(crate) url_poll: Span,
 }
+
+/// A header's values.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Values(#[serde(deserialize_with = "one_or_more")] pub(crate) Vec<String>);
 
 impl Default for StaticPods {
     fn default() -> Self {
         Self {
             path: None,
             poll: Span(Duration::from_secs(20)),
+            url: None,
+            url_headers: BTreeMap::new(),
+            url_poll: Span(Duration::from_secs(20)),
         }
+    }
+}
+
+impl StaticPods {
+    /// Where static pods are fetched from.
+    pub(crate) fn url(&self) -> Result<Option<StaticUrl>, String> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let headers = self
+            .url_headers
+            .iter()
+            .flat_map(|(name, values)| values.0.iter().map(|value| (name.as_str(), value.as_str())));
+        StaticUrl::new(url, headers, self.url_poll.0)
+            .map(Some)
+            .map_err(|why| format!("static_pods.url and static_pods.url_headers: {why}"))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self.url().err().into_iter().collect();
+        let spans = [("poll", self.poll.0), ("url_poll", self.url_poll.0)];
+        let zero = spans.into_iter().filter(|(_, span)| span.is_zero());
+        problems.extend(zero.map(|(key, _)| format!("static_pods.{key} must be longer than 0")));
+        problems
     }
 }
 
@@ -453,8 +488,9 @@ impl Sections {
         if self.images.credential_providers.is_some() != self.images.credential_provider_dir.is_some() {
             problems.push("images.credential_providers and images.credential_provider_dir need each other: write both, or neither".into());
         }
-        if self.static_pods.poll.0.is_zero() || self.metrics.push_interval.0.is_zero() {
-            problems.push("static_pods.poll and metrics.push_interval must be longer than 0".into());
+        problems.extend(self.static_pods.problems());
+        if self.metrics.push_interval.0.is_zero() {
+            problems.push("metrics.push_interval must be longer than 0".into());
         }
         problems.extend(self.logs.problems());
         if let Err(wrong) = self.eviction.thresholds() {

@@ -98,6 +98,7 @@ scenarios! {
     together static_pods::{
         a_file_becomes_a_pod_with_a_mirror,
         a_malformed_file_harms_nobody,
+        a_url_becomes_pods,
     }
     together stats::{
         a_busy_pod_shows_in_the_summary,

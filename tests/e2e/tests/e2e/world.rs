@@ -1,6 +1,8 @@
 //! The node that all scenarios share, and the view one scenario has of it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,6 +42,11 @@ impl World {
         lab.write_agent_config(
             "[metrics]\npush_interval = \"1s\"\n[logs]\nmax_size = \"1MiB\"\nmax_files = 3\ninterval = \"3s\"\n[stats]\nvolumes = \"5s\"\n",
         )?;
+        let url = serve_file(lab.dir().join(STATIC_DOCUMENT))?;
+        let drop_ins = lab.dir().join("conf.d");
+        fs::create_dir_all(&drop_ins)?;
+        let text = format!("[static_pods]\nurl = \"{url}\"\nurl_poll = \"1s\"\n");
+        fs::write(drop_ins.join("static-url.toml"), text)?;
         let agent = lab.agent(&witlet)?;
         Ok(Self {
             witlet,
@@ -57,6 +64,11 @@ impl World {
     /// The same for containerd.
     pub(crate) fn containerd<T>(&self, act: impl FnOnce(&mut Containerd) -> Result<T>) -> Result<T> {
         tokio::task::block_in_place(|| act(&mut self.containerd.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// What the node's `static_pods.url` shows.
+    pub(crate) fn static_document(&self) -> PathBuf {
+        self.lab.dir().join(STATIC_DOCUMENT)
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -96,6 +108,27 @@ impl World {
         ensure!(status.success(), "on SIGTERM the agent ended with {status}");
         Ok(())
     }
+}
+
+const STATIC_DOCUMENT: &str = "static-url";
+
+/// Serves a file, empty at first, to whoever asks, for as long as the process lives.
+fn serve_file(file: PathBuf) -> Result<String> {
+    fs::write(&file, "")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let body = fs::read_to_string(&file).unwrap_or_default();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    Ok(url)
 }
 
 /// The target directory and the two programs.

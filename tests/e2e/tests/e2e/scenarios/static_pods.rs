@@ -142,3 +142,39 @@ pub(super) async fn a_malformed_file_harms_nobody(ctx: Ctx) -> Result<()> {
     outcome?;
     ctx.wait_gone("good-lab").await
 }
+
+/// The world serves the file that the node's `static_pods.url` names.
+pub(super) async fn a_url_becomes_pods(ctx: Ctx) -> Result<()> {
+    let document = ctx.world.static_document();
+    let items: Vec<_> = ["a", "b"]
+        .iter()
+        .map(|name| {
+            let mut manifest = pod(name, &json!({ "containers": [shell("main", STAY, &json!({}))] }));
+            manifest["metadata"]["namespace"] = json!(ctx.ns);
+            manifest
+        })
+        .collect();
+    let list = json!({ "apiVersion": "v1", "kind": "PodList", "items": items });
+    fs::write(&document, list.to_string())?;
+    let outcome = from_url(&ctx, &document, &items).await;
+    fs::write(&document, "")?;
+    outcome?;
+    ctx.wait_gone("a-lab").await
+}
+
+async fn from_url(ctx: &Ctx, document: &std::path::Path, items: &[serde_json::Value]) -> Result<()> {
+    let mirror = ctx.wait_ready("a-lab").await?;
+    ctx.wait_ready("b-lab").await?;
+    let annotations = mirror.metadata.annotations.clone().unwrap_or_default();
+    same(
+        "config.source",
+        annotations.get("kubernetes.io/config.source").map(String::as_str),
+        Some("http"),
+    )?;
+    // What cannot be read ends nothing; a list without the second one ends that.
+    fs::write(document, "a: [")?;
+    fs::write(document, items[0].to_string())?;
+    ctx.wait_gone("b-lab").await?;
+    let still = ctx.wait_ready("a-lab").await?;
+    same("the pod that stayed", still.container_ids(), mirror.container_ids())
+}
