@@ -34,7 +34,7 @@ pub(crate) fn diff<T: Serialize>(from: &T, to: &T, merged: &[Merged]) -> Option<
                 how: How::Elements,
                 ..
             }) => elements(old, new, key),
-            Some(Merged { how: How::Whole, .. }) => whole(new),
+            Some(Merged { how: How::Whole, .. }) => whole(old, new),
             None => fields(old, new),
         };
         patch.insert(field.clone(), change);
@@ -103,9 +103,12 @@ fn elements(old: &Value, new: &Value, key: &str) -> Value {
     Value::Array(patch)
 }
 
-fn whole(new: &Value) -> Value {
+/// There must be something to replace: an API server of old takes the directive for an element of a list that it does not have.
+fn whole(old: &Value, new: &Value) -> Value {
     let mut list = items(new).to_vec();
-    list.push(json!({"$patch": "replace"}));
+    if !items(old).is_empty() {
+        list.push(json!({"$patch": "replace"}));
+    }
     Value::Array(list)
 }
 
@@ -170,6 +173,13 @@ mod tests {
             ),
             json!({"podIPs": [{"ip": "b"}, {"ip": "c"}, {"$patch": "replace"}]})
         );
+        for absent in [json!({}), json!({"podIPs": []}), json!({"podIPs": null})] {
+            assert_eq!(
+                patch(absent, json!({"podIPs": [{"ip": "a"}]})),
+                json!({"podIPs": [{"ip": "a"}]}),
+                "nothing is there to be replaced"
+            );
+        }
     }
 
     #[test]
