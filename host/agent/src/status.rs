@@ -23,7 +23,10 @@ use witlet_ports::{Class, Error, Result};
 use crate::metrics::Metrics;
 
 const CONCURRENT_WRITES: usize = 8;
+/// The API was not there, or busy.
 const RETRY: Duration = Duration::from_secs(1);
+/// It refused: nothing is to be hoped for from asking sooner than everything is compared.
+const RETRY_REFUSED: Duration = FULL_SYNC;
 /// Everything is compared with the API again this often.
 const FULL_SYNC: Duration = Duration::from_secs(10);
 
@@ -48,22 +51,34 @@ struct Due {
     finishing: bool,
 }
 
+/// A write that failed. Other pods' changes are no reason to try it again; a newer status of the same pod is.
+struct Failed {
+    version: u64,
+    again: Instant,
+}
+
 #[derive(Default)]
 struct Table {
     latest: BTreeMap<PodUid, Latest>,
     written: BTreeMap<PodUid, u64>,
+    failed: BTreeMap<PodUid, Failed>,
     busy: BTreeSet<PodUid>,
     /// Waiting for the final status of a pod to be written.
     finishing: BTreeMap<PodUid, oneshot::Sender<()>>,
 }
 
 impl Table {
-    fn due(&self) -> Vec<Due> {
+    fn due(&self, now: Instant) -> Vec<Due> {
         let stale = |uid: &PodUid, latest: &Latest| self.written.get(uid) != Some(&latest.version);
         let waiting = |uid: &PodUid| self.finishing.contains_key(uid);
+        let too_soon = |uid: &PodUid, latest: &Latest| {
+            let failed = self.failed.get(uid);
+            failed.is_some_and(|f| f.version == latest.version && now < f.again)
+        };
         self.latest
             .iter()
             .filter(|(uid, latest)| !self.busy.contains(*uid) && (stale(uid, latest) || waiting(uid)))
+            .filter(|(uid, latest)| !too_soon(uid, latest))
             .map(|(uid, latest)| Due {
                 uid: uid.clone(),
                 latest: latest.clone(),
@@ -75,6 +90,7 @@ impl Table {
     fn forget(&mut self, uid: &PodUid) {
         self.latest.remove(uid);
         self.written.remove(uid);
+        self.failed.remove(uid);
     }
 }
 
@@ -164,7 +180,7 @@ impl StatusWriter {
                 _ = full_sync.tick() => self.compare_all(),
             }
             // Not in the loop's head: there the lock would be held until the loop's end.
-            let due = self.lock().due();
+            let due = self.lock().due(Instant::now());
             for due in due {
                 self.lock().busy.insert(due.uid.clone());
                 let (writer, slots) = (self.clone(), slots.clone());
@@ -184,6 +200,7 @@ impl StatusWriter {
         table.busy.remove(&uid);
         match result {
             Ok(written) => {
+                table.failed.remove(&uid);
                 // A mirror that is not there yet is to show it later.
                 let waits = written == Written::Gone && latest.is_static;
                 if !waits {
@@ -208,11 +225,21 @@ impl StatusWriter {
                 }
             }
             Err(error) => {
+                let delay = if error.class == Class::Terminal {
+                    RETRY_REFUSED
+                } else {
+                    RETRY
+                };
+                let again = Instant::now() + delay;
+                let version = latest.version;
+                if table.latest.contains_key(&uid) {
+                    table.failed.insert(uid, Failed { version, again });
+                }
                 drop(table);
                 warn!(%error, pod = %latest.key, "cannot write the pod's status, trying again");
                 let wake = self.wake.clone();
                 tokio::spawn(async move {
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep_until(again).await;
                     wake.notify_one();
                 });
             }

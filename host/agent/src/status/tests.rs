@@ -5,6 +5,70 @@ use serde_json::json;
 
 use super::*;
 
+/// An API that refuses every PATCH.
+struct Refusing {
+    pod: Pod,
+    patches: AtomicUsize,
+}
+
+#[async_trait]
+impl Pods for Refusing {
+    async fn get(&self, _: &PodKey, _: &PodUid) -> Result<Option<Pod>> {
+        Ok(Some(self.pod.clone()))
+    }
+
+    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<()> {
+        self.patches.fetch_add(1, Ordering::SeqCst);
+        Err(Error::new(Class::Terminal, "status.podIPs[1]: Invalid value"))
+    }
+
+    async fn delete(&self, _: &PodKey, _: &PodUid, _: i64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn create_mirror(&self, _: &Pod) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Whatever else goes on on the node and in the API.
+#[tokio::test]
+async fn a_refused_status_is_not_sent_again_at_every_wake() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "namespace": "a", "name": "b", "uid": "u" },
+        "spec": { "containers": [{ "name": "c" }] },
+    }))
+    .expect("the test's own pod");
+    let api = Arc::new(Refusing {
+        pod: pod.clone(),
+        patches: AtomicUsize::new(0),
+    });
+    let (_keep, set) = watch::channel(PodSet::default());
+    let writer = StatusWriter::new(api.clone(), set, Arc::default());
+    let want = DesiredPod::new(Arc::new(pod), Source::Api);
+    let publish = |phase: &str| {
+        let status = PodStatus {
+            phase: Some(phase.to_owned()),
+            ..PodStatus::default()
+        };
+        let memory = PodMemory {
+            status,
+            ..PodMemory::default()
+        };
+        writer.publish(&want, &memory);
+    };
+    let due = |after: Duration| writer.lock().due(Instant::now() + after);
+
+    publish("Pending");
+    let first = due(Duration::ZERO).pop().expect("a status to be written");
+    writer.clone().write_one(first).await;
+    assert_eq!(api.patches.load(Ordering::SeqCst), 1);
+    assert!(due(Duration::ZERO).is_empty(), "a wake is no reason to try again");
+    assert_eq!(due(RETRY_REFUSED).len(), 1, "it is tried again by itself");
+    publish("Running");
+    assert_eq!(due(Duration::ZERO).len(), 1, "a newer status is worth a try at once");
+}
+
 /// One pod, deleted by its user, in an API that answers a PATCH when the test says so.
 struct Api {
     pod: Pod,
