@@ -37,6 +37,9 @@ pub(super) fn compute(facts: &Facts<'_>, status: &PodStatus) -> &'static str {
     for container in &facts.spec.containers {
         count.regular(facts, container, state_of(&status.container_statuses, &container.name));
     }
+    if !has_sandbox(facts) && count.all_done(facts.spec.containers.len()) {
+        count.forget_helpers();
+    }
     // Nothing starts again in a pod that is over.
     let over = facts.memory.stage >= Stage::Terminated && !facts.want.is_static();
     count.phase(over, has_begun(facts))
@@ -90,6 +93,19 @@ impl Count {
         }
     }
 
+    /// Every regular container did its work, and none runs any more.
+    fn all_done(&self, regular: usize) -> bool {
+        self.stopped == regular && self.restartable == 0 && self.running == 0
+    }
+
+    /// No sandbox is made for init containers and sidecars alone (4.1 rule 3), so that they would be pending for ever.
+    fn forget_helpers(&mut self) {
+        self.pending_init = false;
+        self.pending_sidecar = false;
+        self.waiting = 0;
+        self.unknown = 0;
+    }
+
     fn phase(&self, over: bool, has_begun: bool) -> &'static str {
         if self.init_failed {
             return "Failed";
@@ -109,6 +125,10 @@ impl Count {
         }
         "Pending"
     }
+}
+
+fn has_sandbox(facts: &Facts<'_>) -> bool {
+    facts.have.sandbox().is_some_and(|s| s.state == SandboxState::Ready)
 }
 
 /// A regular container has existed in the sandbox that the pod has now.

@@ -423,3 +423,46 @@ fn generations_only_grow() {
     let scene = scene.pod(|pod| pod.metadata.generation = Some(5));
     assert_eq!(derive(&scene).observed_generation, Some(5));
 }
+
+/// No sandbox comes for them any more (the kubelet contract, pod 4.1 rule 3), so nothing would ever change.
+#[test]
+fn helpers_that_a_lost_sandbox_took_along_keep_no_pod_pending() {
+    for (helper, made) in [
+        (container("h"), None),
+        (container("h"), Some(ContainerState::Created)),
+        (sidecar("h"), None),
+        (sidecar("h"), Some(ContainerState::Created)),
+    ] {
+        for (policy, code, lost, expected) in [
+            ("OnFailure", 0, true, "Succeeded"),
+            ("Never", 1, true, "Failed"),
+            // It starts again, and the helper before it.
+            ("OnFailure", 1, true, "Pending"),
+            ("OnFailure", 0, false, "Pending"),
+        ] {
+            let mut spec = pod(policy, &["a"]);
+            spec["initContainers"] = json!([helper]);
+            let state = if lost {
+                SandboxState::NotReady
+            } else {
+                SandboxState::Ready
+            };
+            let mut scene = Scene::prepared(spec).sandbox("s1", 1, state);
+            scene = scene
+                .exited("a", "a", 0, code, 3)
+                .change("a", |c| c.sandbox_id = "s0".into());
+            if let Some(state) = made {
+                scene = scene.instance("h", "h", 0, state);
+            }
+            let told = (phase(&scene), policy, code, lost, made);
+            // A regular init container that is gone had done its work.
+            let gone = made.is_none() && !crate::desired::is_sidecar(&serde_json::from_value(helper.clone()).unwrap());
+            let expected = match (gone, lost, code, policy) {
+                (true, false, 0, _) => "Succeeded",
+                (true, true, 1, "OnFailure") => "Running",
+                _ => expected,
+            };
+            assert_eq!(told.0, expected, "{told:?}");
+        }
+    }
+}
