@@ -21,6 +21,8 @@ use witlet_ports::{Error, Result};
 
 use crate::allocations::Allocations;
 use crate::context::{Context, Intervals, Ports};
+use crate::garbage::Garbage;
+use crate::images::gc::ImageGc;
 use crate::images::{self, Images};
 use crate::metrics::{self, Metrics};
 use crate::mirrors::Mirrors;
@@ -55,6 +57,8 @@ pub struct Config {
     pub stats: Option<StatsConfig>,
     pub pressure: stats::pressure::Settings,
     pub rotation: rotation::Settings,
+    pub dead: witlet_core::dead::Policy,
+    pub image_gc: witlet_core::image_gc::Policy,
     /// Where it is kept how far log sinks were fed.
     pub sinks_dir: Option<PathBuf>,
     pub metrics_push: Duration,
@@ -99,6 +103,7 @@ impl Agent {
             node_name: config.node.node_name.clone(),
             node_ips: config.node.node_ips.clone(),
             agent_started: crate::clock::now(),
+            dead: config.dead,
         }));
         info!(runtime = version.name, version = version.version, "the runtime answers");
 
@@ -163,6 +168,18 @@ impl Agent {
             settings: config.rotation,
         };
         tasks.spawn(rotation.run(shutdown.clone()));
+        let images = ImageGc {
+            context: context.clone(),
+            sources: sources.clone(),
+            policy: config.image_gc,
+        };
+        tasks.spawn(images.run(shutdown.clone()));
+        let garbage = Garbage {
+            context: context.clone(),
+            sources: sources.clone(),
+            policy: config.dead,
+        };
+        tasks.spawn(garbage.run(shutdown.clone()));
         let node = NodeLoop::new(
             context.clone(),
             config.node_options,

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod docker_files;
+pub mod gc;
 pub mod provider;
 mod pull;
 mod records;
@@ -364,6 +365,11 @@ impl Images {
     fn succeeded(&self) {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         backoff.table.succeeded(crate::clock::now());
+    }
+
+    /// Images were removed: `present` are those that are left. Records of others go, if they are older than `until`.
+    pub fn prune_records(&self, present: &[Image], until: Timestamp) {
+        self.records.prune(present, until);
     }
 
     /// The pod is gone.

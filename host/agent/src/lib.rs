@@ -8,6 +8,8 @@
 //! | [`probes`] | 1 per probe | facts of a pod | results, nudges |
 //! | [`qos`] | 1 | the weight of Burstable pods | the cgroups above the pods' |
 //! | [`images`] | - | workers | limited, de-duplicated pulls |
+//! | [`images::gc`] | 1 | the runtime's images, the disk | removed images |
+//! | [`garbage`] | 1 | the runtime's containers, logs | removed containers, sandboxes, logs |
 //! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
 //! | [`allocations`] | 1 | what pods were allocated and given | two files |
 //! | [`mirrors`] | 1 | static pods, API pods | mirror pods |
@@ -24,6 +26,7 @@ pub mod app;
 pub mod clock;
 pub mod cni;
 pub mod context;
+pub mod garbage;
 pub mod http;
 pub mod images;
 pub mod metrics;

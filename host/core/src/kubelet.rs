@@ -302,6 +302,7 @@ impl Work {
                 self.set(key, json!(path));
             }
         }
+        self.dead(flags);
         let seccomp = self.get("seccompDefault").and_then(Value::as_bool).unwrap_or(false);
         if seccomp || flags.is("seccomp-default") {
             self.set("node.seccomp_default", json!(true));
@@ -314,6 +315,34 @@ impl Work {
             {
                 self.note(&format!("--{flag}"), value, why, *differs);
             }
+        }
+    }
+}
+
+impl Work {
+    /// Dead containers. A kubelet may keep none; a pod's status is made of one here.
+    fn dead(&mut self, flags: &Flags) {
+        let number = |flag: &str| flags.own.get(flag).and_then(Value::as_i64);
+        if let Some(total) = number("maximum-dead-containers") {
+            self.set("gc.dead_containers_total", json!(total.max(-1)));
+        }
+        if let Some(each) = number("maximum-dead-containers-per-container") {
+            if each == 0 {
+                let why = "the newest instance is kept, because the status is made of it";
+                self.note("--maximum-dead-containers-per-container", &json!(each), why, true);
+            }
+            let each = if each < 0 { -1 } else { each.max(1) };
+            self.set("gc.dead_containers", json!(each));
+        }
+        let Some(age) = flags.text("minimum-container-ttl-duration") else {
+            return;
+        };
+        match write(&json!(age), How::Span) {
+            Ok(Some(age)) => self.set("gc.dead_containers_min_age", age),
+            Ok(None) => {}
+            Err(why) => self
+                .errors
+                .push(format!("invalid argument for --minimum-container-ttl-duration: {why}")),
         }
     }
 }
@@ -353,17 +382,6 @@ const FLAGS: &[(&str, &str, bool)] = &[
     ("log-json-split-stream", "logs go to standard error", false),
     ("log-text-info-buffer-size", "each line is written at once", false),
     ("log-text-split-stream", "logs go to standard error", false),
-    ("maximum-dead-containers", "one dead container is kept of each", true),
-    (
-        "maximum-dead-containers-per-container",
-        "one dead container is kept of each",
-        false,
-    ),
-    (
-        "minimum-container-ttl-duration",
-        "dead containers go when a newer one is dead",
-        true,
-    ),
     (
         "pod-infra-container-image",
         "the runtime says what sandboxes are made of",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -123,6 +123,13 @@ impl PulledRecord {
         check(&record.kind, "ImagePulledRecord", &record.api_version)?;
         API_VERSION.clone_into(&mut record.api_version);
         Ok(record)
+    }
+
+    /// Written before that moment for certain: times are rounded to seconds.
+    pub fn is_older_than(&self, moment: Timestamp) -> bool {
+        self.last_updated_time
+            .checked_add(SignedDuration::from_secs(1))
+            .is_ok_and(|written| written < moment)
     }
 
     /// Adds who may use the image under this name. False if that changes nothing.

@@ -5,6 +5,7 @@
 //! it: a [`Listener`] speaks TLS and lets a [`Guard`] decide who may.
 
 mod access;
+mod busy;
 pub mod certificate;
 mod files;
 mod from_api;
@@ -20,9 +21,10 @@ pub mod tls;
 mod translate;
 mod upgrade;
 mod websocket;
+mod zpages;
 
 pub use access::{Authentication, Authorization, Guard, Presented};
 pub use from_api::{ApiRequest, not_yet};
-pub use listen::{Listener, Side};
+pub use listen::{Limits, Listener, Side};
 pub use reply::Body;
 pub use service::{Handlers, Service};

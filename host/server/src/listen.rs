@@ -26,18 +26,37 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::access::{Guard, Presented};
+use crate::busy::Busy;
 use crate::reply::Reply;
 use crate::service::Service;
 use crate::tls::ClientCa;
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For a request's head, and so also between two requests.
-const HEADERS: Duration = Duration::from_secs(90);
 const HEADER_BYTES: usize = 1 << 20;
 const STREAMS_PER_CONNECTION: u32 = 250;
 /// Peers that vanished without a word are noticed after this long.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// What a peer may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// At the same time; more of them wait.
+    pub connections: usize,
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// For a request's head, and for a connection on which nothing is asked. Pings do not count.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1000,
+            handshake: Duration::from_secs(10),
+            idle: Duration::from_secs(90),
+        }
+    }
+}
 
 /// Who is served, and how.
 #[derive(Clone)]
@@ -66,8 +85,8 @@ impl Listener {
     }
 
     /// Serves until shutdown. Connections beyond the limit wait.
-    pub async fn serve(self, side: Side, service: Arc<Service>, max_connections: usize, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(max_connections));
+    pub async fn serve(self, side: Side, service: Arc<Service>, limits: Limits, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(limits.connections));
         let mut connections = JoinSet::new();
         loop {
             // Cancel-safe: waiting for a slot and for a connection lose nothing.
@@ -84,7 +103,7 @@ impl Listener {
                 Ok((stream, peer, slot)) => {
                     let (side, service, shutdown) = (side.clone(), service.clone(), shutdown.clone());
                     connections.spawn(async move {
-                        connection(stream, peer, side, service, shutdown).await;
+                        connection(stream, peer, side, service, limits, shutdown).await;
                         drop(slot);
                     });
                 }
@@ -109,6 +128,7 @@ async fn connection(
     peer: SocketAddr,
     side: Side,
     service: Arc<Service>,
+    limits: Limits,
     shutdown: CancellationToken,
 ) {
     // Failing that, small answers are only slower.
@@ -119,10 +139,10 @@ async fn connection(
                 let service = service.clone();
                 async move { service.answer_read_only(request).await }
             };
-            speak(stream, peer, answer, shutdown).await;
+            speak(stream, peer, answer, limits, shutdown).await;
         }
         Side::Https { tls, clients, guard } => {
-            let stream = match timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(stream)).await {
+            let stream = match timeout(limits.handshake, TlsAcceptor::from(tls).accept(stream)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     debug!(%peer, %error, "TLS handshake failed");
@@ -138,7 +158,7 @@ async fn connection(
                 let (service, guard, presented) = (service.clone(), guard.clone(), presented.clone());
                 async move { guarded(&service, &guard, &presented, request).await }
             };
-            speak(stream, peer, answer, shutdown).await;
+            speak(stream, peer, answer, limits, shutdown).await;
         }
     }
 }
@@ -157,19 +177,26 @@ async fn speak<F>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     answer: impl Fn(Request<Incoming>) -> F,
+    limits: Limits,
     shutdown: CancellationToken,
 ) where
     F: Future<Output = Reply> + Send + 'static,
 {
+    let busy = Busy::default();
+    let counter = busy.clone();
     let service = service_fn(move |request| {
+        let request_under_way = counter.enter();
         let answered = answer(request);
-        async move { Ok::<_, Infallible>(answered.await) }
+        async move {
+            let reply = answered.await;
+            Ok::<_, Infallible>(reply.map(|body| request_under_way.until_sent(body)))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(limits.idle)
         .max_buf_size(HEADER_BYTES);
     builder
         .http2()
@@ -186,6 +213,12 @@ async fn speak<F>(
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = busy.idle_for(limits.idle) => {
+            debug!(%peer, "nothing is asked on a connection: closing it");
+            connection.as_mut().graceful_shutdown();
+            // Who does not even say goodbye is not waited for.
+            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = result {

@@ -26,8 +26,8 @@ pub(crate) enum Route {
     Configz,
     Flagz,
     Statusz,
-    /// Profiles of a process that has no profiler.
-    Pprof,
+    /// What the process uses, by the name of the profile.
+    Pprof(String),
     LogLevel,
     None,
 }
@@ -59,7 +59,7 @@ impl Route {
             ["configz"] => Self::Configz,
             ["flagz"] => Self::Flagz,
             ["statusz"] => Self::Statusz,
-            ["debug", "pprof", ..] => Self::Pprof,
+            ["debug", "pprof", rest @ ..] => Self::Pprof(rest.join("/")),
             ["debug", "flags", "v"] => Self::LogLevel,
             _ => Self::None,
         }
@@ -92,7 +92,7 @@ impl Route {
                 | Self::Attach(_)
                 | Self::PortForward(..)
                 | Self::SystemLogs(_)
-                | Self::Pprof
+                | Self::Pprof(_)
         )
     }
 
@@ -164,7 +164,8 @@ mod tests {
             ("/stats", Route::None),
             ("/logs/", Route::SystemLogs(String::new())),
             ("/logs/a/../b", Route::SystemLogs("a/../b".into())),
-            ("/debug/pprof/heap", Route::Pprof),
+            ("/debug/pprof/", Route::Pprof(String::new())),
+            ("/debug/pprof/heap", Route::Pprof("heap".into())),
             ("/debug/flags/v", Route::LogLevel),
             ("/", Route::None),
             ("", Route::None),

@@ -18,10 +18,10 @@ use witlet_ports::{Class, Error};
 
 use crate::health::Health;
 use crate::query::{self, get};
-use crate::reply::{self, Reply};
+use crate::reply::{self, Reply, compressed};
 use crate::route::Route;
 use crate::upgrade::{self, Hold};
-use crate::{files, remote, translate};
+use crate::{files, remote, translate, zpages};
 
 type Query = Vec<(String, String)>;
 
@@ -38,6 +38,10 @@ pub struct Handlers {
     pub max_streams: usize,
     /// A stream on which nothing moves for so long is ended.
     pub stream_idle: Duration,
+    /// What the process itself uses (`enableProfilingHandler`).
+    pub profiling: bool,
+    /// The agent's own.
+    pub version: String,
     /// What `/configz` shows: a `KubeletConfiguration`.
     pub configuration: Value,
 }
@@ -50,6 +54,8 @@ impl Default for Handlers {
             split_streams: false,
             max_streams: 1000,
             stream_idle: Duration::from_secs(4 * 3600),
+            profiling: false,
+            version: String::new(),
             configuration: json!({}),
         }
     }
@@ -61,6 +67,7 @@ pub struct Service {
     handlers: Handlers,
     health: Health,
     streams: Arc<Semaphore>,
+    started: jiff::Timestamp,
     shutdown: CancellationToken,
 }
 
@@ -72,6 +79,7 @@ impl Service {
             health: Health::default(),
             node,
             handlers,
+            started: jiff::Timestamp::now(),
             shutdown,
         }
     }
@@ -116,11 +124,12 @@ impl Service {
 
     async fn plain(&self, route: Route, request: Request<Incoming>, query: &Query) -> Reply {
         let method = request.method();
+        let metrics = |text: String| compressed(METRICS, text, request.headers());
         match (method, route) {
             (&Method::GET | &Method::HEAD, Route::Healthz(check)) => {
                 self.health.answer(&self.node.health(), check.as_deref(), query)
             }
-            (&Method::GET, Route::Slis) => metrics_text(self.health.slis(&self.node.health())),
+            (&Method::GET, Route::Slis) => metrics(self.health.slis(&self.node.health())),
             (&Method::DELETE, Route::Slis) => {
                 self.health.reset();
                 reply::text(StatusCode::OK, "metrics reset\n")
@@ -134,7 +143,7 @@ impl Service {
             (&Method::POST, Route::Run(container)) => self.run(&container, query).await,
             (&Method::POST, Route::Checkpoint(container)) => self.checkpoint(&container, query).await,
             (&Method::GET, Route::Metrics(of)) => match self.node.metrics(of).await {
-                Ok(text) => metrics_text(text),
+                Ok(text) => metrics(text),
                 Err(error) => failure(&error),
             },
             (&Method::GET | &Method::POST, Route::Summary) => {
@@ -149,7 +158,22 @@ impl Service {
                 None => reply::text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),
             },
             (&Method::GET, Route::Configz) => reply::json(&json!({ "kubeletconfig": self.handlers.configuration })),
-            (_, Route::Pprof | Route::LogLevel | Route::Flagz | Route::Statusz | Route::None) => reply::not_found(),
+            (&Method::GET, Route::Statusz) => {
+                let now = jiff::Timestamp::now();
+                reply::text(
+                    StatusCode::OK,
+                    zpages::statusz(self.started, now, &self.handlers.version),
+                )
+            }
+            (&Method::GET, Route::Flagz) => reply::text(StatusCode::OK, zpages::flagz(&self.handlers.configuration)),
+            (_, Route::Pprof(_)) if !self.handlers.profiling => {
+                reply::text(StatusCode::METHOD_NOT_ALLOWED, "profiling endpoint is disabled.\n")
+            }
+            (&Method::GET, Route::Pprof(name)) => match zpages::profile(&name) {
+                Some(text) => reply::text(StatusCode::OK, text),
+                None => reply::text(StatusCode::NOT_FOUND, "Unknown profile\n"),
+            },
+            (_, Route::LogLevel | Route::None) => reply::not_found(),
             _ => reply::method_not_allowed(),
         }
     }
@@ -306,9 +330,7 @@ fn failure(error: &Error) -> Reply {
     reply
 }
 
-fn metrics_text(text: String) -> Reply {
-    reply::full(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
-}
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 fn pod_list(pods: &[impl serde::Serialize]) -> Reply {
     reply::json(&json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods }))

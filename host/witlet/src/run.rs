@@ -185,6 +185,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
                 hold: sections.eviction.pressure_transition.0,
             },
             rotation: sections.logs.rotation(),
+            dead: sections.gc.policy(),
+            image_gc: sections.images.gc(),
             sinks_dir: Some(sections.node.state_dir.join("sinks")),
             metrics_push: sections.metrics.push_interval.0,
         },

@@ -11,7 +11,7 @@ use witlet_ports::serve::{Access, Node};
 use witlet_ports::{Error, Result};
 use witlet_server::certificate::{self, Files};
 use witlet_server::tls::{self, ClientCa, MinVersion, Serving, TlsError};
-use witlet_server::{Authentication, Authorization, Guard, Handlers, Listener, Service, Side};
+use witlet_server::{Authentication, Authorization, Guard, Handlers, Limits, Listener, Service, Side};
 
 use crate::config::{AuthorizationMode, Sections, TlsVersion};
 use crate::configz;
@@ -90,10 +90,13 @@ impl Prepared {
         shutdown: &CancellationToken,
     ) {
         let server = &sections.server;
-        let most = server.max_connections;
+        let limits = Limits {
+            connections: server.max_connections,
+            ..Limits::default()
+        };
         if let Some(listener) = self.read_only {
             warn!(address = %listener.address, "the read-only port is open: everybody who reaches it sees the node's pods");
-            tokio::spawn(listener.serve(Side::ReadOnly, service.clone(), most, shutdown.clone()));
+            tokio::spawn(listener.serve(Side::ReadOnly, service.clone(), limits, shutdown.clone()));
         }
         let Some((listener, tls)) = self.https else { return };
         let authentication = Authentication {
@@ -119,7 +122,7 @@ impl Prepared {
             clients: self.clients,
             guard,
         };
-        tokio::spawn(listener.serve(side, service.clone(), most, shutdown.clone()));
+        tokio::spawn(listener.serve(side, service.clone(), limits, shutdown.clone()));
     }
 }
 
@@ -132,6 +135,8 @@ pub(crate) fn service(sections: &Sections, node: Arc<dyn Node>, shutdown: &Cance
         split_streams: server.split_log_streams,
         max_streams: server.max_streams,
         stream_idle: server.stream_idle.0,
+        profiling: server.profiling,
+        version: env!("CARGO_PKG_VERSION").into(),
         configuration: configz::of(sections),
     };
     Arc::new(Service::new(node, handlers, shutdown.clone()))
@@ -177,4 +182,26 @@ async fn bind(key: &str, address: SocketAddr) -> Result<Listener> {
 
 fn wrong(key: &str, error: &TlsError) -> Error {
     Error::terminal(format!("{key}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::Listen;
+
+    #[tokio::test]
+    async fn a_certificate_that_the_cluster_signs_is_not_made_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sections = Sections::default();
+        sections.node.root_dir = dir.path().to_owned();
+        sections.server.listen = Some(Listen(Some(SocketAddr::from(([127, 0, 0, 1], 0)))));
+        for bootstrap in [true, false] {
+            sections.server.tls_bootstrap = bootstrap;
+            let prepared = Prepared::new(&sections, "node", &[]).await.unwrap();
+            assert!(prepared.address().is_some());
+            assert_eq!(dir.path().join("pki/kubelet.crt").exists(), !bootstrap);
+        }
+    }
 }

@@ -384,6 +384,8 @@ fn config(state: &State) -> Config {
         stats: None,
         pressure: Default::default(),
         rotation: Default::default(),
+        dead: Default::default(),
+        image_gc: Default::default(),
         sinks_dir: None,
         metrics_push: Duration::from_secs(60),
     }

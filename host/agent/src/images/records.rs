@@ -1,6 +1,6 @@
 //! Pull records on disk (the kubelet contract, pod 6.4 rule 18): small files, whole or not there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -106,6 +106,27 @@ impl Records {
                 if let Err(error) = settled {
                     warn!(%error, image = intent.image, "cannot settle a pull intent");
                 }
+            }
+        }
+    }
+
+    /// Forgets images that are not on the node any more. What was written after `until` may be of an image that came since.
+    pub(super) fn prune(&self, present: &[Image], until: Timestamp) {
+        let _intents = self.lock();
+        let known: HashSet<&str> = present
+            .iter()
+            .flat_map(|i| i.repo_digests.iter().chain([&i.id]).map(String::as_str))
+            .collect();
+        for (path, content) in files(&self.pulled) {
+            // What cannot be read asks everybody for credentials: it stays.
+            let Ok(record) = PulledRecord::parse(&content) else {
+                continue;
+            };
+            if known.contains(record.image_ref.as_str()) || !record.is_older_than(until) {
+                continue;
+            }
+            if let Err(error) = remove(&path) {
+                warn!(%error, path = %path.display(), "cannot remove the record of an image that is gone");
             }
         }
     }

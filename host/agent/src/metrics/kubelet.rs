@@ -81,6 +81,8 @@ meters! {
         ensured_images "kubelet_image_manager_ensure_image_requests_total"
             ["present_locally", "pull_policy", "pull_required"]
             "[ALPHA] Number of ensure-image requests processed by the kubelet."
+        images_removed "kubelet_image_garbage_collected_total" ["reason"]
+            "[ALPHA] Total number of images garbage collected by the kubelet, whether through disk usage or image age."
     }
     histograms {
         containers_per_pod "kubelet_containers_per_pod_count" [] CONTAINERS

@@ -105,7 +105,7 @@ pub async fn remove_cgroup(context: &Context, uid: &PodUid) -> Result<()> {
     }
 }
 
-fn remove_log_dir(logs: &Path) {
+pub fn remove_log_dir(logs: &Path) {
     if let Err(error) = fs::remove_dir_all(logs)
         && error.kind() != std::io::ErrorKind::NotFound
     {

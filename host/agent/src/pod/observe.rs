@@ -134,6 +134,8 @@ fn log_tail(raw: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -150,5 +152,19 @@ mod tests {
     fn log_tail_is_bounded_and_cuts_at_characters() {
         let raw = format!("2026-01-01T00:00:00Z stdout F {}\n", "ä".repeat(3000));
         assert!(log_tail(&raw).len() <= MESSAGE_LOG_BYTES as usize);
+    }
+
+    /// The kubelet contract, pod 5.6 rule 39.
+    #[test]
+    fn of_a_message_file_the_end_is_read_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log");
+        std::fs::write(&file, format!("{}end", "x".repeat(10_000))).unwrap();
+        let text = tail(&file, MESSAGE_FILE_BYTES);
+        assert_eq!(text.len(), 4096);
+        assert!(text.ends_with("xend"));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(tail(&link, MESSAGE_FILE_BYTES), "");
     }
 }

@@ -145,7 +145,8 @@ pub(super) fn start_ephemeral(pass: &mut Pass<'_>) {
 }
 
 /// Removes what is dead and shown nowhere: of every container stay the newest instance and, for `lastState` and the
-/// crash-loop back-off, the newest one that exited (the kubelet contract, pod 2 rule 20, 4.3 rule 16).
+/// crash-loop back-off, the newest one that exited, and as many others as are wanted (the kubelet contract, pod 2 rule 20, 4.3
+/// rule 16, 6.5 rule 24).
 pub(super) fn prune(pass: &mut Pass<'_>) {
     let mut stale = Vec::new();
     for (kind, container) in desired::containers(&pass.spec) {
@@ -155,6 +156,8 @@ pub(super) fn prune(pass: &mut Pass<'_>) {
             .instances(&container.name)
             .find(|c| c.state == ContainerState::Exited)
             .map(|c| &c.id);
+        let policy = &pass.rules.dead;
+        let mut newer = 0;
         for instance in pass.have.instances(&container.name) {
             let shown = Some(&instance.id) == newest || Some(&instance.id) == exited;
             let dead = match instance.state {
@@ -162,7 +165,9 @@ pub(super) fn prune(pass: &mut Pass<'_>) {
                 ContainerState::Unknown => matches!(kind, ContainerKind::Init | ContainerKind::Sidecar),
                 ContainerState::Running => false,
             };
-            if dead && !shown {
+            let room = dead && policy.per_container.is_none_or(|most| newer < most);
+            newer += usize::from(dead);
+            if dead && !shown && !room && !policy.is_young(instance, pass.now) {
                 stale.push(instance.id.clone());
             }
         }

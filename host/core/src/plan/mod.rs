@@ -31,6 +31,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::allocation::PodResources;
+use crate::dead;
 use crate::desired::{self, ContainerKind, DesiredPod};
 use crate::observed::ObservedPod;
 use crate::status::derive_status;
@@ -165,6 +166,8 @@ pub struct Rules {
     pub node_ips: Vec<std::net::IpAddr>,
     /// When the agent started; probe results of older containers are taken over from the status (9.4).
     pub agent_started: Timestamp,
+    /// How many dead instances of a container are kept.
+    pub dead: dead::Policy,
 }
 
 /// One step. They are carried out in order; a failed one ends the pass, if [`Action::is_required`].

@@ -18,7 +18,7 @@ use witlet_core::logs::LogOptions;
 use witlet_ports::runtime::Streams;
 use witlet_ports::serve::{Access, Attributes, Check, ContainerRef, MetricsOf, Node, User};
 use witlet_ports::{Class, Error, Result};
-use witlet_server::{Authentication, Authorization, Guard, Handlers, Listener, Service, Side};
+use witlet_server::{Authentication, Authorization, Guard, Handlers, Limits, Listener, Service, Side};
 
 /// The pod `web` of `ns`. What its containers are called says what happens to those who ask for a stream into them.
 pub(crate) struct Agent {
@@ -119,11 +119,19 @@ impl Drop for Server {
 }
 
 pub(crate) async fn serve(side: Side, handlers: Handlers, streaming: String) -> Server {
+    let limits = Limits {
+        connections: 10,
+        ..Limits::default()
+    };
+    serve_within(limits, side, handlers, streaming).await
+}
+
+pub(crate) async fn serve_within(limits: Limits, side: Side, handlers: Handlers, streaming: String) -> Server {
     let shutdown = CancellationToken::new();
     let service = Arc::new(Service::new(Arc::new(Agent { streaming }), handlers, shutdown.clone()));
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.address;
-    tokio::spawn(listener.serve(side, service, 10, shutdown.clone()));
+    tokio::spawn(listener.serve(side, service, limits, shutdown.clone()));
     Server { address, shutdown }
 }
 

@@ -60,6 +60,10 @@ async fn errors_have_the_kubelets_codes() {
                 404,
                 "cannot parse value of timeout parameter",
             ),
+            ("GET /statusz", 200, "kubelet statusz"),
+            ("GET /flagz", 200, "kubelet flags"),
+            ("POST /flagz", 405, ""),
+            ("GET /debug/pprof/heap", 405, "profiling endpoint is disabled."),
             ("GET /nothing", 404, "404 page not found"),
         ],
     )

@@ -3,4 +3,5 @@
 
 mod fakes;
 mod http;
+mod limits;
 mod tls;

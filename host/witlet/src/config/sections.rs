@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use witlet_core::image_gc;
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
 use witlet_kube::StaticUrl;
 use witlet_plugin_host::units::Span;
 
 use super::server::Server;
-pub(crate) use super::upkeep::{Eviction, Logs, Stats};
+pub(crate) use super::upkeep::{Eviction, Gc, Logs, Stats};
 
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +32,7 @@ pub(crate) struct Sections {
     pub(crate) eviction: Eviction,
     pub(crate) stats: Stats,
     pub(crate) logs: Logs,
+    pub(crate) gc: Gc,
     /// Read stanza by stanza, because the default plugins' stanzas are merged with what stands here.
     #[serde(rename = "plugin")]
     pub(crate) plugins: BTreeMap<String, toml::Table>,
@@ -325,9 +327,23 @@ pub(crate) struct Images {
     pub(crate) verification_allowlist: Vec<String>,
     pub(crate) credential_providers: Option<PathBuf>,
     pub(crate) credential_provider_dir: Option<PathBuf>,
+    /// Percent.
+    pub(crate) gc_high: u8,
+    pub(crate) gc_low: u8,
+    pub(crate) gc_min_age: Span,
+    pub(crate) gc_max_age: Span,
 }
 
 impl Images {
+    pub(crate) fn gc(&self) -> image_gc::Policy {
+        image_gc::Policy {
+            high: self.gc_high,
+            low: self.gc_low,
+            min_age: self.gc_min_age.0,
+            max_age: Some(self.gc_max_age.0).filter(|age| !age.is_zero()),
+        }
+    }
+
     pub(crate) fn verification(&self) -> Result<Verification, String> {
         Verification::new(&self.credential_verification, &self.verification_allowlist)
     }
@@ -343,6 +359,10 @@ impl Default for Images {
             verification_allowlist: Vec::new(),
             credential_providers: None,
             credential_provider_dir: None,
+            gc_high: 85,
+            gc_low: 80,
+            gc_min_age: Span(Duration::from_secs(120)),
+            gc_max_age: Span(Duration::ZERO),
         }
     }
 }
@@ -427,6 +447,7 @@ impl Sections {
             ("eviction", self.eviction == other.eviction),
             ("stats", self.stats == other.stats),
             ("logs", self.logs == other.logs),
+            ("gc", self.gc == other.gc),
         ];
         sections
             .into_iter()
@@ -480,6 +501,9 @@ impl Sections {
         if self.images.parallel_pulls == 0 {
             problems.push("images.parallel_pulls = 0: at least one image must be pulled at a time".into());
         }
+        let wrong = self.images.gc().problems();
+        problems.extend(wrong.into_iter().map(|why| format!("images.{why}")));
+        problems.extend(self.gc.problems());
         if let Err(problem) = self.images.verification() {
             problems.push(format!(
                 "images.credential_verification and images.verification_allowlist: {problem}"

@@ -1,10 +1,12 @@
-//! Sections about looking after the node: what it is short of, what pods use, and how long their logs grow.
+//! Sections about looking after the node: what it is short of, what pods use, how long their logs grow, and what is left of
+//! them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 use witlet_agent::rotation;
+use witlet_core::dead;
 use witlet_core::rotation::Policy;
 use witlet_core::stats::pressure::{self, Thresholds, default_thresholds};
 use witlet_plugin_host::units::{Size, Span};
@@ -93,5 +95,43 @@ impl Logs {
         ];
         let wrong = checks.into_iter().filter(|(good, _)| !good);
         wrong.map(|(_, why)| why.to_owned()).collect()
+    }
+}
+
+/// What is kept of the dead.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gc {
+    pub(crate) dead_containers: i64,
+    pub(crate) dead_containers_total: i64,
+    pub(crate) dead_containers_min_age: Span,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self {
+            dead_containers: 1,
+            dead_containers_total: -1,
+            dead_containers_min_age: Span(Duration::ZERO),
+        }
+    }
+}
+
+impl Gc {
+    /// Numbers below zero are no limit.
+    pub(crate) fn policy(&self) -> dead::Policy {
+        dead::Policy {
+            min_age: self.dead_containers_min_age.0,
+            per_container: usize::try_from(self.dead_containers).ok(),
+            total: usize::try_from(self.dead_containers_total).ok(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let why = "gc.dead_containers = 0: at least 1, as a pod's status is made of it; or -1 for no limit";
+        (self.dead_containers == 0)
+            .then(|| why.to_owned())
+            .into_iter()
+            .collect()
     }
 }

@@ -127,3 +127,36 @@ fn records_that_cannot_be_read_ask_for_credentials() {
     intent.fulfil("sha256:1", &Access::of(None), crate::clock::now());
     assert_eq!(place.decide(&[]), Decision::Use);
 }
+
+#[test]
+fn records_of_images_that_are_gone_are_forgotten() {
+    let place = Place::new();
+    let now = crate::clock::now();
+    let before = |seconds: i64| now - jiff::SignedDuration::from_secs(seconds);
+    for (reference, age) in [
+        ("sha256:1", 60),
+        ("sha256:2", 60),
+        ("reg.example/x@sha256:3", 60),
+        ("sha256:new", 0),
+    ] {
+        let intent = place.records.intend(IMAGE).unwrap();
+        intent.fulfil(reference, &Access::default(), before(age));
+    }
+    fs::write(place.dir.path().join("image_manager/pulled/sha256-0"), "{").unwrap();
+    let present = [
+        Image {
+            id: "sha256:1".into(),
+            ..Image::default()
+        },
+        Image {
+            id: "sha256:other".into(),
+            repo_digests: vec!["reg.example/x@sha256:3".into()],
+            ..Image::default()
+        },
+    ];
+    place.records.prune(&present, now);
+    let known = |reference: &str| place.records.record(reference).unwrap().is_some();
+    let left = ["sha256:1", "sha256:2", "reg.example/x@sha256:3", "sha256:new"].map(known);
+    assert_eq!(left, [true, false, true, true]);
+    assert_eq!(place.count("pulled"), 4, "what cannot be read stays");
+}

@@ -35,6 +35,7 @@ pub(crate) fn rules() -> Rules {
         node_name: "node".into(),
         node_ips: vec!["10.89.0.1".parse().unwrap()],
         agent_started: ago(3600),
+        dead: crate::dead::Policy::default(),
     }
 }
 

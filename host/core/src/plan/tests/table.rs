@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fixture::{Scene, container, probe, sidecar, with};
+use super::fixture::{Scene, ago, container, probe, sidecar, with};
+use crate::dead;
 use crate::desired::{KillRequest, Source};
+use crate::observed::SandboxState;
 use crate::plan::teardown::{base_grace, container_grace, effective_grace, stop_timeout, stops_after};
 use crate::plan::{Action, KillCause};
 
@@ -118,18 +120,18 @@ fn remembering_a_plan_ends_the_wait_of_what_failed_before() {
     let mut scene = Scene::sandboxed(json!({ "containers": [container("a")] }))
         .running("c1", "a", 0)
         .deleted(9);
-    scene.memory.retry_at = Some(super::fixture::ago(-10));
+    scene.memory.retry_at = Some(ago(-10));
     let plan = scene.plan();
     assert!(!plan.is_settled(&scene.memory));
     plan.remember(&mut scene.memory);
     assert_eq!(scene.memory.retry_at, None);
     assert_eq!(scene.memory.grace, Some(9));
     // The same plan again is no news: a wait that a failed kill asks for holds.
-    scene.memory.retry_at = Some(super::fixture::ago(-10));
+    scene.memory.retry_at = Some(ago(-10));
     let again = scene.plan();
     assert_eq!(again.actions, []);
     again.remember(&mut scene.memory);
-    assert_eq!(scene.memory.retry_at, Some(super::fixture::ago(-10)));
+    assert_eq!(scene.memory.retry_at, Some(ago(-10)));
 }
 
 #[test]
@@ -164,4 +166,36 @@ fn only_what_others_wait_for_ends_a_pass() {
         assert_eq!(action.is_required(), required, "{kind:?}");
     }
     assert!(Action::CreateSandbox { attempt: 0 }.is_required());
+}
+
+/// The kubelet contract, pod 6.5 rule 24.
+#[test]
+fn more_dead_instances_are_kept_where_they_are_wanted() {
+    let removed = |per_container: Option<usize>, min_age: u64| -> Vec<String> {
+        let mut scene =
+            Scene::prepared(json!({ "containers": [container("a")] })).sandbox("s0", 0, SandboxState::Ready);
+        for attempt in 0..4 {
+            let age = 400 - i64::from(attempt) * 100;
+            scene = scene.exited(&format!("c{attempt}"), "a", attempt, 1, age);
+            let made = scene.have.containers.iter_mut().find(|c| c.attempt == attempt).unwrap();
+            made.created_at = ago(age);
+        }
+        scene.have.sort();
+        scene = scene.running("now", "a", 4);
+        scene.rules.dead = dead::Policy {
+            min_age: Duration::from_secs(min_age),
+            per_container,
+            total: None,
+        };
+        let actions = scene.plan().actions;
+        let removals = actions.into_iter().filter_map(|action| match action {
+            Action::RemoveContainer { id, .. } => Some(id),
+            _ => None,
+        });
+        removals.collect()
+    };
+    assert_eq!(removed(Some(1), 0), ["c2", "c1", "c0"]);
+    assert_eq!(removed(Some(3), 0), ["c0"]);
+    assert_eq!(removed(None, 0), [""; 0]);
+    assert_eq!(removed(Some(1), 250), ["c1", "c0"], "the others are young");
 }
