@@ -7,7 +7,7 @@ use witlet_sdk::{Result, config};
 
 pub mod logic;
 
-use logic::{Invocation, Runner};
+use logic::{Invocation, Runner, Wishes};
 
 #[derive(Default)]
 struct Cni;
@@ -33,8 +33,9 @@ fn invocation(sandbox: &Sandbox) -> Invocation {
 
 #[network::plugin(name = "network-cni", capabilities = ["exec"])]
 impl Network for Cni {
-    fn setup(&self, _: Option<&Pod>, sandbox: &Sandbox) -> Result<Attachment> {
-        Self::runner()?.add(&invocation(sandbox))
+    fn setup(&self, pod: Option<&Pod>, sandbox: &Sandbox) -> Result<Attachment> {
+        let wishes = Wishes::of(|key| pod?.annotation(key))?;
+        Self::runner()?.add(&invocation(sandbox), &wishes)
     }
 
     fn teardown(&self, sandbox: &Sandbox, state: Option<&str>) -> Result<()> {

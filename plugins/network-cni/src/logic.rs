@@ -13,14 +13,19 @@ use witlet_sdk::{Error, Result};
 
 mod config;
 mod failure;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::Config;
+pub use wishes::{Wanted, Wishes};
 
 /// The host lets no call run longer than its own deadline; this is for a program that hangs.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What reads definitions of networks.
+const CAT: &str = "/usr/bin/cat";
 
 /// Programs get a clean environment, but some start others, such as iptables.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,6 +61,16 @@ struct Network {
     runtime_config: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
+    /// The pod's other networks, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extra: Vec<Extra>,
+}
+
+/// A network that the pod asked for besides its own.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Extra {
+    ifname: String,
+    network: Network,
 }
 
 /// Runs the configured chain.
@@ -65,34 +80,49 @@ pub struct Runner<'a, E> {
 }
 
 impl<E: Exec> Runner<'_, E> {
-    pub fn add(&self, invocation: &Invocation) -> Result<Attachment> {
-        let mut network = self.network(&asked(&invocation.config)?)?;
+    pub fn add(&self, invocation: &Invocation, wishes: &Wishes) -> Result<Attachment> {
+        let mut asked = asked(&invocation.config)?;
+        if let Some(bandwidth) = &wishes.bandwidth {
+            let known = asked.runtime_config.entry("bandwidth");
+            known.or_insert_with(|| Value::Object(bandwidth.clone()));
+        }
+        // Everything is known before anything is done.
+        let mut network = self.network(&asked)?;
+        let extra = wishes.networks.iter().map(|wanted| self.extra(&asked, wanted));
+        let extra = extra.collect::<Result<Vec<_>>>()?;
+        let programs = self.add_chain(&mut network, invocation)?;
+        let mut offline = network.undoing(&programs, invocation);
+        for mut one in extra {
+            let own = one.invocation(invocation);
+            match self.add_chain(&mut one.network, &own) {
+                Ok(programs) => {
+                    offline = [one.network.undoing(&programs, &own), offline].concat();
+                    network.extra.push(one);
+                }
+                Err(error) => return Err(with_undo(error, self.del_network(&network, invocation))),
+            }
+        }
+        Ok(Attachment {
+            cni_result: network.result.as_ref().map(Value::to_string).unwrap_or_default(),
+            state: json!(network).to_string(),
+            offline_teardown: offline,
+        })
+    }
+
+    /// The programs that were run.
+    fn add_chain(&self, network: &mut Network, invocation: &Invocation) -> Result<Vec<String>> {
         let mut programs = Vec::new();
         for index in 0..network.plugins.len() {
-            match self.add_one(&network, index, invocation) {
+            match self.add_one(network, index, invocation) {
                 Ok((program, result)) => {
                     programs.push(program);
                     network.result = Some(result);
                 }
-                Err(error) => {
-                    // The one that failed may have done half of its work.
-                    let undone = self.del_all(&network, index + 1, invocation);
-                    return Err(match undone {
-                        Ok(()) => error,
-                        Err(undo) => error.map_message(|m| format!("{m}; clean-up: {}", undo.message())),
-                    });
-                }
+                // The one that failed may have done half of its work.
+                Err(error) => return Err(with_undo(error, self.del_all(network, index + 1, invocation))),
             }
         }
-        let commands = programs.iter().enumerate().rev();
-        let offline_teardown = commands
-            .map(|(at, program)| network.command(at, program.clone(), "DEL", invocation))
-            .collect();
-        Ok(Attachment {
-            cni_result: network.result.as_ref().map(Value::to_string).unwrap_or_default(),
-            state: json!(network).to_string(),
-            offline_teardown,
-        })
+        Ok(programs)
     }
 
     fn add_one(&self, network: &Network, index: usize, invocation: &Invocation) -> Result<(String, Value)> {
@@ -108,7 +138,18 @@ impl<E: Exec> Runner<'_, E> {
             Some(state) => parse_state(state)?,
             None => self.network(&asked(&invocation.config)?)?,
         };
-        self.del_all(&network, network.plugins.len(), invocation)
+        self.del_network(&network, invocation)
+    }
+
+    /// The last one first.
+    fn del_network(&self, network: &Network, invocation: &Invocation) -> Result<()> {
+        let mut first = Ok(());
+        for one in network.extra.iter().rev() {
+            let own = one.invocation(invocation);
+            let done = self.del_all(&one.network, one.network.plugins.len(), &own);
+            first = first.and(done);
+        }
+        first.and(self.del_all(network, network.plugins.len(), invocation))
     }
 
     fn del_all(&self, network: &Network, count: usize, invocation: &Invocation) -> Result<()> {
@@ -138,7 +179,12 @@ impl<E: Exec> Runner<'_, E> {
             );
             return Err(Error::Invalid(text));
         }
-        (0..network.plugins.len()).try_for_each(|index| self.run(&network, index, "CHECK", invocation).map(drop))
+        let check = |network: &Network, invocation: &Invocation| {
+            (0..network.plugins.len()).try_for_each(|index| self.run(network, index, "CHECK", invocation).map(drop))
+        };
+        check(&network, invocation)?;
+        let mut extra = network.extra.iter();
+        extra.try_for_each(|one| check(&one.network, &one.invocation(invocation)))
     }
 
     /// Are the programs there, and do they speak the chain's version? Those that can are asked for more.
@@ -173,18 +219,69 @@ impl<E: Exec> Runner<'_, E> {
                 .or_else(|| asked.cni_version.clone())
                 .unwrap_or_else(|| "1.0.0".to_owned()),
             name: config.name.clone(),
-            plugins: config.chain()?,
+            plugins: config.chain(asked.runtime_config.contains_key("bandwidth"))?,
             bin_dirs: config.bin_dirs.clone(),
             runtime_config: asked.runtime_config.clone(),
             result: None,
+            extra: Vec::new(),
         };
-        for index in 0..network.plugins.len() {
-            let name = network.program(index);
-            if name.is_empty() || name.contains('/') || name.starts_with('.') {
-                return Err(Error::Invalid(format!("invalid plugin name: {name:?}")));
-            }
+        network.verified()
+    }
+
+    /// A network besides the pod's own, as the node's configuration or a file of it defines it.
+    fn extra(&self, asked: &Asked, wanted: &Wanted) -> Result<Extra> {
+        let name = &wanted.name;
+        let defined = match (self.config.networks.get(name), &self.config.network_dir) {
+            (Some(plugins), _) => Defined {
+                cni_version: None,
+                plugins: plugins.clone(),
+            },
+            (None, Some(dir)) => self.read(&format!("{}/{name}.conflist", dir.trim_end_matches('/')))?,
+            (None, None) => return Err(Error::Invalid(format!("there is no network {name:?} on this node"))),
+        };
+        if defined.plugins.is_empty() {
+            return Err(Error::Invalid(format!(
+                "network {name:?}: a chain has at least one plugin"
+            )));
         }
-        Ok(network)
+        // What the runtime asks for is meant for the pod's own network.
+        let mut runtime_config = Map::new();
+        if !wanted.ips.is_empty() {
+            runtime_config.insert("ips".to_owned(), json!(wanted.ips));
+        }
+        let config = &self.config;
+        let version = defined.cni_version.or_else(|| config.cni_version.clone());
+        let network = Network {
+            cni_version: version
+                .or_else(|| asked.cni_version.clone())
+                .unwrap_or_else(|| "1.0.0".to_owned()),
+            name: name.clone(),
+            plugins: defined.plugins,
+            bin_dirs: config.bin_dirs.clone(),
+            runtime_config,
+            result: None,
+            extra: Vec::new(),
+        };
+        Ok(Extra {
+            ifname: wanted.ifname.clone(),
+            network: network.verified()?,
+        })
+    }
+
+    /// Plugins have no files: a program reads it.
+    fn read(&self, path: &str) -> Result<Defined> {
+        let command = Command {
+            program: CAT.to_owned(),
+            args: vec!["--".to_owned(), path.to_owned()],
+            env: Vec::new(),
+            stdin: Vec::new(),
+        };
+        let output = self.node.run(&command, TIMEOUT).map_err(|e| e.context(path))?;
+        if output.exit_code != 0 {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(Error::Invalid(format!("the network cannot be read: {}", text.trim())));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|e| Error::Invalid(format!("{path}: {e}")))
     }
 
     /// Runs one plugin of the chain, from the first directory that has it; the path and what it wrote.
@@ -216,13 +313,56 @@ impl<E: Exec> Runner<'_, E> {
     }
 }
 
+/// A network's definition, as far as it is needed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Defined {
+    #[serde(default)]
+    cni_version: Option<String>,
+    plugins: Vec<Map<String, Value>>,
+}
+
+fn with_undo(error: Error, undone: Result<()>) -> Error {
+    match undone {
+        Ok(()) => error,
+        Err(undo) => error.map_message(|m| format!("{m}; clean-up: {}", undo.message())),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Supported {
     supported_versions: Vec<String>,
 }
 
+impl Extra {
+    fn invocation(&self, of_pod: &Invocation) -> Invocation {
+        Invocation {
+            ifname: self.ifname.clone(),
+            ..of_pod.clone()
+        }
+    }
+}
+
 impl Network {
+    fn verified(self) -> Result<Self> {
+        for index in 0..self.plugins.len() {
+            let name = self.program(index);
+            if name.is_empty() || name.contains('/') || name.starts_with('.') {
+                return Err(Error::Invalid(format!("invalid plugin name: {name:?}")));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The commands that undo what these programs did, the last one first.
+    fn undoing(&self, programs: &[String], invocation: &Invocation) -> Vec<Command> {
+        let programs = programs.iter().enumerate().rev();
+        programs
+            .map(|(at, program)| self.command(at, program.clone(), "DEL", invocation))
+            .collect()
+    }
+
     fn program(&self, index: usize) -> &str {
         self.plugins
             .get(index)

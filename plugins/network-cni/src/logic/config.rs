@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use witlet_sdk::{Error, Result};
@@ -21,6 +23,11 @@ pub struct Config {
     pub data_dir: Option<String>,
     /// The chain, as in a CNI configuration list, instead of the one above.
     pub plugins: Option<Vec<Map<String, Value>>>,
+    /// Chains that pods may ask for by name.
+    pub networks: BTreeMap<String, Vec<Map<String, Value>>>,
+    /// Where others are defined, one in each `NAME.conflist`. Needs the grant to run `/usr/bin/cat`.
+    #[serde(alias = "networkDir")]
+    pub network_dir: Option<String>,
     #[serde(alias = "binDirs")]
     pub bin_dirs: Vec<String>,
 }
@@ -43,13 +50,16 @@ impl Default for Config {
             mtu: None,
             data_dir: None,
             plugins: None,
+            networks: BTreeMap::new(),
+            network_dir: None,
             bin_dirs: vec!["/usr/lib/cni".to_owned(), "/opt/cni/bin".to_owned()],
         }
     }
 }
 
 impl Config {
-    pub(super) fn chain(&self) -> Result<Vec<Map<String, Value>>> {
+    /// `limited`: the pod wants its bandwidth limited, which takes a plugin of its own.
+    pub(super) fn chain(&self, limited: bool) -> Result<Vec<Map<String, Value>>> {
         if let Some(plugins) = &self.plugins {
             if plugins.is_empty() {
                 return Err(Error::Invalid(
@@ -87,8 +97,10 @@ impl Config {
             bridge["mtu"] = json!(mtu);
         }
         let portmap = json!({ "type": "portmap", "snat": true, "capabilities": { "portMappings": true } });
+        let bandwidth = limited.then(|| json!({ "type": "bandwidth", "capabilities": { "bandwidth": true } }));
         Ok([bridge, portmap]
             .into_iter()
+            .chain(bandwidth)
             .filter_map(|plugin| plugin.as_object().cloned())
             .collect())
     }

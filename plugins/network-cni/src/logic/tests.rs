@@ -7,6 +7,7 @@ use super::*;
 
 mod add;
 mod del;
+mod extra;
 mod others;
 
 type FakeNode = Script<Command, Output>;

@@ -8,7 +8,7 @@ fn results_go_down_the_chain() {
         output(0, &json!({"ips": ["a"]})),
         output(0, &json!({"ips": ["a", "b"]})),
     ]);
-    let attachment = runner(&node).add(&invocation()).unwrap();
+    let attachment = runner(&node).add(&invocation(), &Wishes::default()).unwrap();
     assert_eq!(ran(&node), ["ADD /one/a", "ADD /one/b"]);
     let asked = node.asked();
     assert_eq!(
@@ -33,7 +33,7 @@ fn results_go_down_the_chain() {
 #[test]
 fn programs_learn_of_the_sandbox() {
     let node = FakeNode::new([output(0, &json!({})), output(0, &json!({}))]);
-    runner(&node).add(&invocation()).unwrap();
+    runner(&node).add(&invocation(), &Wishes::default()).unwrap();
     let command = node.asked().remove(0);
     let expected = [
         ("PATH", PATH),
@@ -51,7 +51,7 @@ fn programs_learn_of_the_sandbox() {
 #[test]
 fn programs_are_looked_for_in_every_directory() {
     let node = FakeNode::new([missing(), output(0, &json!({})), output(0, &json!({}))]);
-    let attachment = runner(&node).add(&invocation()).unwrap();
+    let attachment = runner(&node).add(&invocation(), &Wishes::default()).unwrap();
     assert_eq!(ran(&node), ["ADD /one/a", "ADD /two/a", "ADD /one/b"]);
     let programs: Vec<_> = attachment.offline_teardown.iter().map(|c| c.program.as_str()).collect();
     assert_eq!(programs, ["/one/b", "/two/a"]);
@@ -73,7 +73,7 @@ fn a_program_that_is_nowhere() {
         // Of the clean-up nothing more is found either.
         let again = [missing(), missing()];
         let node = FakeNode::new(answers.into_iter().chain(again));
-        let error = runner(&node).add(&invocation()).unwrap_err();
+        let error = runner(&node).add(&invocation(), &Wishes::default()).unwrap_err();
         assert!(error.message().starts_with(expected.message()), "{error}");
         assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&expected));
     }
@@ -83,7 +83,7 @@ fn a_program_that_is_nowhere() {
 fn a_failure_undoes_what_was_done() {
     let report = json!({"cniVersion": "1.0.0", "code": 11, "msg": "no addresses", "details": "all taken"});
     let node = FakeNode::new([output(0, &json!({"ips": []})), output(1, &report), ok(), ok()]);
-    let error = runner(&node).add(&invocation()).unwrap_err();
+    let error = runner(&node).add(&invocation(), &Wishes::default()).unwrap_err();
     let text = r#"plugin type="b" name="net" failed (add): no addresses; all taken"#;
     assert_eq!(error, Error::Unavailable(text.to_owned()));
     assert_eq!(ran(&node), ["ADD /one/a", "ADD /one/b", "DEL /one/b", "DEL /one/a"]);
@@ -96,7 +96,7 @@ fn a_failed_clean_up_is_told_besides() {
         output(1, &json!({"msg": "first"})),
         output(1, &json!({"msg": "second"})),
     ]);
-    let error = runner(&node).add(&invocation()).unwrap_err();
+    let error = runner(&node).add(&invocation(), &Wishes::default()).unwrap_err();
     let text =
         r#"plugin type="a" name="net" failed (add): first; clean-up: plugin type="a" name="net" failed (del): second"#;
     assert_eq!(error.message(), text);
@@ -129,7 +129,7 @@ fn failures_are_told_in_libcnis_words() {
         (raw_ok("[]"), "gave no result (add): "),
     ] {
         let node = FakeNode::new([answer, ok()]);
-        let error = runner(&node).add(&invocation()).unwrap_err();
+        let error = runner(&node).add(&invocation(), &Wishes::default()).unwrap_err();
         let expected = format!("plugin type=\"a\" name=\"net\" {text}");
         assert!(error.message().starts_with(&expected), "{error}\n{expected}");
     }
@@ -154,7 +154,7 @@ fn codes_tell_whether_trying_again_helps() {
         (999, Error::Failed(String::new())),
     ] {
         let node = FakeNode::new([output(1, &json!({"code": code, "msg": "m"})), ok()]);
-        let error = runner(&node).add(&invocation()).unwrap_err();
+        let error = runner(&node).add(&invocation(), &Wishes::default()).unwrap_err();
         assert_eq!(
             std::mem::discriminant(&error),
             std::mem::discriminant(&expected),

@@ -4,7 +4,7 @@ use super::*;
 
 fn added() -> Attachment {
     let node = FakeNode::new([output(0, &json!({"n": 1})), output(0, &json!({"n": 2}))]);
-    runner(&node).add(&invocation()).unwrap()
+    runner(&node).add(&invocation(), &Wishes::default()).unwrap()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn old_versions_get_no_result() {
     };
     let node = FakeNode::new([output(0, &json!({})), output(0, &json!({})), ok(), ok()]);
     let runner = Runner { node: &node, config };
-    let attachment = runner.add(&invocation()).unwrap();
+    let attachment = runner.add(&invocation(), &Wishes::default()).unwrap();
     runner.del(&invocation(), Some(&attachment.state)).unwrap();
     assert_eq!(stdin(&node.asked()[1])["prevResult"], json!({}));
     assert_eq!(stdin(&node.asked()[2]).get("prevResult"), None);

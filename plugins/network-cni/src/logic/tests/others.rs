@@ -6,7 +6,7 @@ use super::*;
 fn check_runs_forwards_with_the_result_of_add() {
     let node = FakeNode::new([output(0, &json!({"n": 1})), output(0, &json!({"n": 2})), ok(), ok()]);
     let runner = runner(&node);
-    let attachment = runner.add(&invocation()).unwrap();
+    let attachment = runner.add(&invocation(), &Wishes::default()).unwrap();
     runner.check(&invocation(), Some(&attachment.state)).unwrap();
     assert_eq!(ran(&node)[2..], ["CHECK /one/a", "CHECK /one/b"]);
     assert_eq!(stdin(&node.asked()[2])["prevResult"], json!({"n": 2}));
@@ -32,7 +32,7 @@ fn check_tells_what_is_wrong() {
         output(1, &json!({"msg": "gone"})),
     ]);
     let runner = runner(&node);
-    let attachment = runner.add(&invocation()).unwrap();
+    let attachment = runner.add(&invocation(), &Wishes::default()).unwrap();
     let error = runner.check(&invocation(), Some(&attachment.state)).unwrap_err();
     assert_eq!(error.message(), "plugin type=\"a\" name=\"net\" failed (check): gone");
 }
@@ -85,7 +85,7 @@ fn status_misses_programs() {
 #[test]
 fn by_default_a_bridge_with_host_ports() {
     let config: Config = parse("{}").unwrap();
-    let chain = config.chain().unwrap();
+    let chain = config.chain(false).unwrap();
     assert_eq!(
         json!(chain),
         json!([
@@ -103,7 +103,7 @@ fn both_families() {
     let config: Config =
         parse(r#"{"subnet": ["10.1.0.0/24", "fd00::/64"], "mtu": 1400, "data_dir": "/run/x", "bridge": "b0"}"#)
             .unwrap();
-    let bridge = &config.chain().unwrap()[0];
+    let bridge = &config.chain(false).unwrap()[0];
     assert_eq!(
         bridge["ipam"]["ranges"],
         json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00::/64"}]])
@@ -134,7 +134,7 @@ fn mistakes_in_the_configuration_are_told() {
             node: &node,
             config: parse(config).unwrap(),
         }
-        .add(&invocation())
+        .add(&invocation(), &Wishes::default())
         .unwrap_err();
         assert_eq!(error, Error::Invalid(text.to_owned()));
     }
@@ -147,6 +147,6 @@ fn the_runtimes_version_is_spoken() {
         config: r#"{"cniVersion": "0.4.0"}"#.to_owned(),
         ..invocation()
     };
-    runner(&node).add(&old).unwrap();
+    runner(&node).add(&old, &Wishes::default()).unwrap();
     assert_eq!(stdin(&node.asked()[0])["cniVersion"], "0.4.0");
 }
