@@ -115,6 +115,7 @@ impl Agent {
         let allocations = Arc::new(Allocations::open(&config.node.root_dir)?);
         let context = Arc::new(Context {
             users: config.users,
+            claims: Arc::default(),
             runtime: runtime_health.clone(),
             allocations: allocations.clone(),
             images: Images::start(ports.runtime.clone(), config.images).await,
@@ -214,8 +215,18 @@ impl Agent {
         tasks.spawn(qos.run(shutdown.clone()));
         tasks.spawn(supervisor.run(shutdown.clone()));
 
-        let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> =
-            Arc::new(move || [metrics.families(), now.families(), metrics::process(), more()].concat());
+        let meters = Arc::new(sinks::Meters::default());
+        let fed = meters.clone();
+        let families: Arc<dyn Fn() -> Vec<Family> + Send + Sync> = Arc::new(move || {
+            [
+                metrics.families(),
+                now.families(),
+                metrics::process(),
+                fed.families(),
+                more(),
+            ]
+            .concat()
+        });
         let service = Arc::new(NodeService {
             context: context.clone(),
             api,
@@ -229,6 +240,7 @@ impl Agent {
             state_dir: config.sinks_dir,
             families: families.clone(),
             metrics_interval: config.metrics_push,
+            meters,
         };
         tasks.spawn(feeds.run(shutdown.clone()));
         let health = match config.health {
@@ -307,7 +319,8 @@ fn statistics(config: Option<StatsConfig>, context: &Context, find: stats::Find)
         volumes: config.volumes,
     };
     let (runtime, machine) = (context.ports.runtime.clone(), context.ports.machine.clone());
-    Stats::new(config, runtime, machine, context.metrics.clone(), find)
+    let claims = context.claims.clone();
+    Stats::new(config, runtime, machine, context.metrics.clone(), find, claims)
 }
 
 fn serve_cni(

@@ -25,6 +25,7 @@ use witlet_ports::sink::Sinks;
 use witlet_ports::volume::Volumes;
 
 use crate::allocations::Allocations;
+use crate::claims::Claims;
 use crate::images::Images;
 use crate::metrics::Metrics;
 use crate::node::RuntimeHealth;
@@ -95,6 +96,7 @@ pub struct Context {
     pub rules: watch::Receiver<Arc<Rules>>,
     pub images: Images,
     pub users: Users,
+    pub claims: Arc<Claims>,
     /// What the runtime said of itself.
     pub runtime: Arc<RuntimeHealth>,
     pub probes: ProbeRunner,

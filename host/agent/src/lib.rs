@@ -23,6 +23,7 @@
 
 pub mod allocations;
 pub mod app;
+pub mod claims;
 pub mod clock;
 pub mod cni;
 pub mod context;

@@ -12,6 +12,7 @@ mod objects;
 pub mod observe;
 mod resize;
 mod sandbox;
+mod source;
 mod start;
 mod subpath;
 pub mod volumes;

@@ -15,12 +15,14 @@ use tracing::{debug, warn};
 use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink, Sinks};
 use witlet_ports::{Class, Result};
 
+mod meter;
 mod position;
 mod tail;
 
 #[cfg(test)]
 mod tests;
 
+pub use meter::{Meter, Meters};
 use position::Store;
 use tail::Tailer;
 
@@ -38,6 +40,7 @@ pub struct Feeds {
     pub state_dir: Option<PathBuf>,
     pub families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
     pub metrics_interval: Duration,
+    pub meters: Arc<Meters>,
 }
 
 impl Feeds {
@@ -61,23 +64,32 @@ impl Feeds {
                 };
                 if !stays {
                     feed.cancel();
+                    self.meters.forget(name);
                 }
                 stays
             });
             for (name, sink) in logs {
                 let store = Store::new(self.state_dir.as_deref(), &name);
+                let meter = Meter::new(&self.meters, &name);
                 let Entry::Vacant(entry) = fed.entry(("log", name)) else {
                     continue;
                 };
                 let feed = entry.insert(shutdown.child_token()).clone();
-                tasks.spawn(self::logs(sink, self.logs_dir.clone(), store, feed));
+                tasks.spawn(self::logs(sink, self.logs_dir.clone(), store, meter, feed));
             }
             for (name, sink) in metrics {
+                let meter = Meter::new(&self.meters, &name);
                 let Entry::Vacant(entry) = fed.entry(("metric", name)) else {
                     continue;
                 };
                 let feed = entry.insert(shutdown.child_token()).clone();
-                tasks.spawn(self::metrics(sink, self.families.clone(), self.metrics_interval, feed));
+                tasks.spawn(self::metrics(
+                    sink,
+                    self.families.clone(),
+                    self.metrics_interval,
+                    meter,
+                    feed,
+                ));
             }
             while tasks.try_join_next().is_some() {}
         }
@@ -90,6 +102,7 @@ pub async fn metrics(
     sink: Arc<dyn MetricSink>,
     families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
     interval: Duration,
+    meter: Meter,
     shutdown: CancellationToken,
 ) {
     let mut ticks = tokio::time::interval(interval);
@@ -101,34 +114,53 @@ pub async fn metrics(
         }
         let now = u64::try_from(crate::clock::now().as_nanosecond()).unwrap_or(0);
         // The next interval brings newer values: these are not worth sending twice.
-        if let Err(error) = sink.push(now, &families()).await {
-            warn!(%error, "a metric sink did not take the metrics");
+        match sink.push(now, &families()).await {
+            Ok(()) => meter.batch("taken", 0),
+            Err(error) => {
+                meter.batch("refused", 0);
+                warn!(%error, "a metric sink did not take the metrics");
+            }
         }
     }
 }
 
 /// Sends what containers log: a sink that is new from now on, one that was fed before from where it was. Every line at least
 /// once: what was taken shortly before a crash may be sent again.
-pub async fn logs(sink: Arc<dyn LogSink>, logs_dir: PathBuf, mut store: Store, shutdown: CancellationToken) {
+pub async fn logs(
+    sink: Arc<dyn LogSink>,
+    logs_dir: PathBuf,
+    mut store: Store,
+    meter: Meter,
+    shutdown: CancellationToken,
+) {
     let mut tailer = Tailer::new(logs_dir, store.load());
     loop {
         tailer.scan();
+        meter.waiting(tailer.waiting());
         let mut more = false;
-        for tail in tailer.files.values_mut() {
+        let paths: Vec<_> = tailer.files.keys().cloned().collect();
+        for path in paths {
+            let Some(tail) = tailer.files.get(&path) else { continue };
             let batch = match tail.read() {
                 Ok(batch) => batch,
                 Err(error) => {
                     // Moved or removed while it was looked at: the next scan sees where it is.
-                    debug!(%error, path = %tail.path().display(), "cannot read a log");
+                    debug!(%error, path = %path.display(), "cannot read a log");
                     continue;
                 }
             };
-            if !batch.entries.is_empty() && !send(&*sink, &batch.entries, &shutdown).await {
+            if batch.gap {
+                meter.gap();
+            }
+            if !batch.entries.is_empty() && !send(&*sink, &batch.entries, &mut tailer, &meter, &shutdown).await {
                 store.save(tailer.positions());
                 return;
             }
             more |= batch.more;
-            tail.commit(batch);
+            // Its log may have been removed meanwhile.
+            if let Some(tail) = tailer.files.get_mut(&path) {
+                tail.commit(batch);
+            }
         }
         store.save(tailer.positions());
         if more && !shutdown.is_cancelled() {
@@ -142,7 +174,13 @@ pub async fn logs(sink: Arc<dyn LogSink>, logs_dir: PathBuf, mut store: Store, s
 }
 
 /// Sends one batch until it is taken, or can never be. False at shutdown.
-async fn send(sink: &dyn LogSink, batch: &[LogEntry], shutdown: &CancellationToken) -> bool {
+async fn send(
+    sink: &dyn LogSink,
+    batch: &[LogEntry],
+    tailer: &mut Tailer,
+    meter: &Meter,
+    shutdown: &CancellationToken,
+) -> bool {
     let mut pause = RETRY_FIRST;
     loop {
         let result: Result<()> = tokio::select! {
@@ -150,11 +188,16 @@ async fn send(sink: &dyn LogSink, batch: &[LogEntry], shutdown: &CancellationTok
             result = sink.push(batch) => result,
         };
         match result {
-            Ok(()) => return true,
+            Ok(()) => {
+                meter.batch("taken", batch.len());
+                return true;
+            }
             Err(error) if matches!(error.class, Class::Retry | Class::Timeout) => {
+                meter.batch("retried", 0);
                 warn!(%error, lines = batch.len(), "a log sink did not take a batch; it gets it again in {pause:?}");
             }
             Err(error) => {
+                meter.batch("refused", batch.len());
                 warn!(%error, lines = batch.len(), "a log sink refused a batch; its lines are dropped for this sink");
                 return true;
             }
@@ -164,5 +207,8 @@ async fn send(sink: &dyn LogSink, batch: &[LogEntry], shutdown: &CancellationTok
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(RETRY_LONGEST);
+        // What is rotated meanwhile must be known before it is rotated once more.
+        tailer.scan();
+        meter.waiting(tailer.waiting());
     }
 }

@@ -23,6 +23,7 @@ use witlet_ports::machine::Machine;
 use witlet_ports::runtime::{FilesystemUsage, Runtime};
 use witlet_ports::{Class, Error, Result};
 
+use crate::claims::Claims;
 use crate::metrics::{self, Metrics};
 
 mod files;
@@ -58,6 +59,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// The pod of a UID, as its source has it.
     find: Find,
+    claims: Arc<Claims>,
     /// One pass at a time; whoever waits for it takes its result.
     turn: tokio::sync::Mutex<()>,
     before: Mutex<Before>,
@@ -80,6 +82,7 @@ impl Stats {
         machine: Arc<dyn Machine>,
         metrics: Arc<Metrics>,
         find: Find,
+        claims: Arc<Claims>,
     ) -> Self {
         Self(Arc::new(Inner {
             config,
@@ -87,6 +90,7 @@ impl Stats {
             machine,
             metrics,
             find,
+            claims,
             turn: tokio::sync::Mutex::default(),
             before: Mutex::default(),
             last: ArcSwapOption::empty(),
@@ -202,7 +206,7 @@ impl Stats {
             containers,
             counted,
             files,
-            volumes: self.0.volumes.load().for_readings(&self.0.find),
+            volumes: self.0.volumes.load().for_readings(&self.0.find, &self.0.claims),
             images: images.collect(),
         }))
     }

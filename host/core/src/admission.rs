@@ -2,7 +2,7 @@
 //!
 //! The scheduler has asked before, but with what it knew then; and static pods were never asked about.
 
-mod affinity;
+pub(crate) mod affinity;
 pub mod features;
 mod fit;
 mod ports;

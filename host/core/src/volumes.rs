@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use crate::desired::containers;
 use crate::env::references;
 
+pub mod claim;
+
 #[cfg(test)]
 mod tests;
 

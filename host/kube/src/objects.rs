@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use tokio_util::sync::CancellationToken;
 use witlet_core::desired::uid;
@@ -98,6 +100,18 @@ impl Objects for ObjectCache {
         let api = self.0.client.namespaced::<ServiceAccount>(namespace);
         let call = Call::new("get serviceaccount", &name);
         self.0.client.request(call, api.get(name)).await.map(Arc::new)
+    }
+
+    async fn claim(&self, namespace: &str, name: &str) -> Result<PersistentVolumeClaim> {
+        let api = self.0.client.namespaced::<PersistentVolumeClaim>(namespace);
+        let call = Call::new("get persistentvolumeclaim", &name);
+        self.0.client.request(call, api.get(name)).await
+    }
+
+    async fn persistent_volume(&self, name: &str) -> Result<PersistentVolume> {
+        let api = self.0.client.all::<PersistentVolume>();
+        let call = Call::new("get persistentvolume", &name);
+        self.0.client.request(call, api.get(name)).await
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token> {

@@ -12,6 +12,8 @@ pub(crate) mod handles;
 pub(crate) mod host_path;
 pub(crate) mod log;
 pub(crate) mod mount;
+pub(crate) mod nfs;
+pub(crate) mod output_file;
 pub(crate) mod pod_net;
 pub(crate) mod pod_objects;
 pub(crate) mod socket;

@@ -30,6 +30,8 @@ pub struct Deps {
     /// A program that compiles a component from its standard input to its standard output, with `compile_stdin_to_stdout`.
     /// Without one the agent compiles in its own process.
     pub compile_command: Option<Vec<String>>,
+    /// `mount(8)`, for types that need help to be mounted.
+    pub mount_program: PathBuf,
     /// How often plugin files are looked at.
     pub watch_interval: Duration,
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Kind;
+use crate::units::Size;
 
 /// Everything that needs a grant. The names stand in manifests, in the configuration and in WIT.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -21,10 +22,11 @@ pub enum Capability {
     PodObjects,
     Downward,
     Exec,
+    OutputFile,
 }
 
 impl Capability {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PodNet,
         Self::ContainerExec,
         Self::EgressHttp,
@@ -34,6 +36,7 @@ impl Capability {
         Self::PodObjects,
         Self::Downward,
         Self::Exec,
+        Self::OutputFile,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Capability {
             Self::PodObjects => "pod-objects",
             Self::Downward => "downward",
             Self::Exec => "exec",
+            Self::OutputFile => "output-file",
         }
     }
 
@@ -64,13 +68,14 @@ impl Capability {
             Self::EgressHttp => "base",
             Self::Files | Self::Mount | Self::HostPath | Self::PodObjects | Self::Downward => "volume",
             Self::Exec => "network",
+            Self::OutputFile => "sink-log",
         }
     }
 
     /// Which kinds of plugin can have it.
     pub fn fits(self, kind: Kind) -> bool {
         match self {
-            Self::EgressHttp => matches!(kind, Kind::SinkLog | Kind::SinkMetric),
+            Self::EgressHttp => matches!(kind, Kind::SinkLog | Kind::SinkMetric | Kind::Volume),
             other => other.package() == kind.as_str(),
         }
     }
@@ -87,6 +92,7 @@ impl Capability {
             Self::PodObjects => "pod-objects = {}",
             Self::Downward => "downward = {}",
             Self::Exec => "exec = { programs = [\"/usr/lib/cni/bridge\"] }",
+            Self::OutputFile => "output-file = { path = \"/var/log/witlet/pods.jsonl\" }",
         }
     }
 }
@@ -149,8 +155,14 @@ pub struct Files {}
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mount {
-    /// `tmpfs`, `hugetlbfs`; both if empty.
+    /// `tmpfs`, `hugetlbfs`, `nfs`; the first two if empty.
     pub types: Vec<String>,
+    /// NFS: only from these servers; from all if empty.
+    pub servers: Vec<String>,
+    /// NFS: programs of the server may change their user.
+    pub suid: bool,
+    /// NFS: devices of the server are devices.
+    pub dev: bool,
 }
 
 /// Paths of the node.
@@ -195,6 +207,28 @@ pub struct PinnedProgram {
     pub sha256: String,
 }
 
+/// One file that log lines are added to.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputFile {
+    /// Absolute; its directory must exist.
+    pub path: String,
+    /// A file that would grow beyond this is rotated.
+    #[serde(default = "file_size")]
+    pub max: Size,
+    /// So many older files stay, as `path.1` and so on.
+    #[serde(default = "file_count")]
+    pub keep: u32,
+}
+
+fn file_size() -> Size {
+    Size(64 << 20)
+}
+
+fn file_count() -> u32 {
+    3
+}
+
 /// `[plugin.NAME.grants]`.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -208,6 +242,7 @@ pub struct Grants {
     pub pod_objects: Option<PodObjects>,
     pub downward: Option<Downward>,
     pub exec: Option<Exec>,
+    pub output_file: Option<OutputFile>,
 }
 
 impl Grants {
@@ -222,6 +257,7 @@ impl Grants {
             Capability::PodObjects => self.pod_objects.is_some(),
             Capability::Downward => self.downward.is_some(),
             Capability::Exec => self.exec.is_some(),
+            Capability::OutputFile => self.output_file.is_some(),
         }
     }
 
@@ -241,6 +277,7 @@ impl Grants {
             pod_objects: keep(&self.pod_objects, asked(Capability::PodObjects)),
             downward: keep(&self.downward, asked(Capability::Downward)),
             exec: keep(&self.exec, asked(Capability::Exec)),
+            output_file: keep(&self.output_file, asked(Capability::OutputFile)),
         }
     }
 }

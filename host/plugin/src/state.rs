@@ -157,12 +157,13 @@ impl State {
 
     /// Does the guest still hold something that a call gave it?
     pub(crate) fn holds_handles(&mut self) -> bool {
-        use crate::capability::{handles, pod_net, volume_dir};
+        use crate::capability::{egress, handles, pod_net, volume_dir};
         self.table.iter_mut().any(|entry| {
             entry.is::<handles::Pod>()
                 || entry.is::<handles::Container>()
                 || entry.is::<handles::Sandbox>()
                 || entry.is::<pod_net::Connection>()
+                || entry.is::<egress::Response>()
                 || entry.is::<volume_dir::VolumeDir>()
         })
     }

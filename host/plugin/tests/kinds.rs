@@ -15,7 +15,7 @@ use witlet_ports::Class;
 use witlet_ports::network::{Network, Sandbox};
 use witlet_ports::policy::{Policies, Review};
 use witlet_ports::sink::{Family, LogEntry, MetricKind, OutputStream, Sample};
-use witlet_ports::volume::{Found, Volumes};
+use witlet_ports::volume::{Found, NO_DRIVER, Volumes};
 
 #[tokio::test]
 async fn policies_are_asked_in_order_until_one_denies() {
@@ -171,20 +171,34 @@ async fn drivers_that_a_volume_names_itself() {
     let found = host.found(None).await.unwrap();
     host.unpublish(&found[0]).await.unwrap();
     assert!(!published.host_path.exists());
-    for volume in [
-        csi("other.example"),
-        Volume {
-            name: "v".into(),
-            nfs: Some(Default::default()),
-            ..Volume::default()
-        },
-    ] {
-        let error = host.publish(&pod(), &volume).await.unwrap_err();
-        assert_eq!(
-            (error.class, error.message.as_str()),
-            (Class::Terminal, "no volume plugin matched")
-        );
-    }
+    let error = host.publish(&pod(), &csi("other.example")).await.unwrap_err();
+    let text = "driver name other.example not found in the list of registered CSI drivers";
+    assert_eq!(
+        (error.reason, error.message),
+        (
+            Some(NO_DRIVER),
+            format!("kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: {text}")
+        )
+    );
+    let found = serde_json::from_value(serde_json::json!({"metadata": {"name": "v"}})).unwrap();
+    let error = host
+        .publish_persistent(&pod(), &csi("other.example"), &found)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        format!("kubernetes.io/csi: attacher.MountDevice failed to create newCsiDriverClient: {text}")
+    );
+    let nfs = Volume {
+        name: "v".into(),
+        nfs: Some(Default::default()),
+        ..Volume::default()
+    };
+    let error = host.publish(&pod(), &nfs).await.unwrap_err();
+    assert_eq!(
+        (error.class, error.message.as_str()),
+        (Class::Terminal, "no volume plugin matched")
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
+    ServiceAccount,
+};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::Note;
 
@@ -36,6 +39,18 @@ pub trait Objects: Send + Sync + 'static {
     async fn service_account(&self, namespace: &str, name: &str) -> Result<Arc<ServiceAccount>> {
         Err(Error::not_found(format!(
             "serviceaccounts {name:?} not found: nobody looks them up in {namespace}"
+        )))
+    }
+    /// Read anew each time.
+    async fn claim(&self, namespace: &str, name: &str) -> Result<PersistentVolumeClaim> {
+        Err(Error::not_found(format!(
+            "persistentvolumeclaims {name:?} not found: nobody looks them up in {namespace}"
+        )))
+    }
+    /// Read anew each time.
+    async fn persistent_volume(&self, name: &str) -> Result<PersistentVolume> {
+        Err(Error::not_found(format!(
+            "persistentvolumes {name:?} not found: nobody looks them up"
         )))
     }
     /// Cached and refreshed (contract/volumes.md rule 85).

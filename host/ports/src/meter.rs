@@ -64,8 +64,16 @@ impl Counter {
 
     /// `values` in the order of the labels.
     pub fn add(&self, values: &[&str]) {
+        self.add_many(values, 1);
+    }
+
+    /// None make no series.
+    pub fn add_many(&self, values: &[&str], count: u64) {
+        if count == 0 {
+            return;
+        }
         let key = values.iter().map(|v| (*v).to_owned()).collect();
-        *self.lock().entry(key).or_default() += 1;
+        *self.lock().entry(key).or_default() += count;
     }
 
     /// Takes away the series that `keep` does not keep.

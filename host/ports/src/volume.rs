@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Volume};
 use witlet_core::ids::PodUid;
 
 use crate::Result;
@@ -27,10 +27,19 @@ pub struct Found {
     pub name: String,
 }
 
+/// The reason of an error: no driver of that name.
+pub const NO_DRIVER: &str = "DriverNotFound";
+
 #[async_trait]
 pub trait Volumes: Send + Sync + 'static {
     /// Idempotent. The error's message is what the `FailedMount` event says after `MountVolume.SetUp failed for volume …`.
+    /// With the reason [`NO_DRIVER`]: nobody serves the CSI driver that it names.
     async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published>;
+    /// The volume behind a claim, which lies in a directory of its own name.
+    async fn publish_persistent(&self, pod: &Arc<Pod>, volume: &Volume, found: &PersistentVolume) -> Result<Published> {
+        let _ = found;
+        self.publish(pod, volume).await
+    }
     async fn unpublish(&self, found: &Found) -> Result<()>;
     /// Everything that is on disk of one pod, or of all: what a restart finds, and what must be gone at the end.
     async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>>;

@@ -124,6 +124,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             compile_command: std::env::current_exe()
                 .ok()
                 .map(|exe| vec![exe.display().to_string(), "compile".into()]),
+            mount_program: "/usr/bin/mount".into(),
             watch_interval: PLUGIN_WATCH,
         },
     )

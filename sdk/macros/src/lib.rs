@@ -27,7 +27,7 @@ const PROBE: Kind = Kind {
 const VOLUME: Kind = Kind {
     name: "volume",
     module: "volume",
-    capabilities: &["files", "mount", "host-path", "pod-objects", "downward"],
+    capabilities: &["files", "mount", "host-path", "pod-objects", "downward", "egress-http"],
 };
 const NETWORK: Kind = Kind {
     name: "network",
@@ -42,7 +42,7 @@ const POLICY: Kind = Kind {
 const LOG_SINK: Kind = Kind {
     name: "sink-log",
     module: "log_sink",
-    capabilities: &["egress-http"],
+    capabilities: &["egress-http", "output-file"],
 };
 const METRIC_SINK: Kind = Kind {
     name: "sink-metric",

@@ -38,6 +38,7 @@ pub mod otlp;
 pub mod policy;
 pub mod probe;
 pub mod random;
+pub mod redact;
 #[doc(hidden)]
 pub mod registration;
 pub mod time;

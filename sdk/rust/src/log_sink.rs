@@ -4,12 +4,29 @@ pub use witlet_sdk_macros::log_sink_plugin as plugin;
 
 use self::bindings::exports::witlet::sink_log::sink::Guest;
 pub use self::bindings::exports::witlet::sink_log::sink::{Entry, OutputStream};
+use self::bindings::witlet::sink_log::output_file;
 use crate::registration::{Exported, Registered, enter};
 use crate::{Error, Result};
 
 pub trait LogSink {
     /// Takes a whole batch or none of it. On `Unavailable` and `Timeout` the host sends the same batch again, later.
     fn push(&self, batch: Vec<Entry>) -> Result<()>;
+}
+
+/// Capability `output-file`: one file of the node, which the grant names.
+pub trait Output {
+    /// Adds all of it, or nothing.
+    fn append(&self, data: &[u8]) -> Result<()>;
+}
+
+/// The host's file. Works only in a component.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFile;
+
+impl Output for NodeFile {
+    fn append(&self, data: &[u8]) -> Result<()> {
+        output_file::append(data)
+    }
 }
 
 impl<T: LogSink + Registered> Guest for Exported<T> {

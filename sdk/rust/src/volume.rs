@@ -12,7 +12,8 @@ use crate::{Error, Result};
 
 pub trait Volume {
     /// Makes the volume ready. Called again at any time and must then change nothing that is as it should be.
-    /// `volume` is the v1 Volume as JSON. On an error nothing that containers already use may be lost.
+    /// `volume` is the v1 Volume as JSON. Where the pod names a claim, it is the volume behind it, with the whole v1
+    /// PersistentVolume as the member `persistentVolume`. On an error nothing that containers already use may be lost.
     fn publish(&self, pod: &Pod, volume: &str, target: &VolumeDir) -> Result<Published>;
 
     /// Undoes `publish`, from what is on disk alone: the pod object and the agent's memory may be gone.
@@ -37,6 +38,8 @@ pub trait Dir {
     fn make_dir(&self, path: &str, mode: u32) -> Result<()>;
     /// Creates the file, or replaces its content. The mode is exact.
     fn write(&self, path: &str, data: &[u8], mode: u32) -> Result<()>;
+    /// Adds to the end of a file that exists.
+    fn append(&self, path: &str, data: &[u8]) -> Result<()>;
     fn read(&self, path: &str) -> Result<Vec<u8>>;
     fn symlink(&self, target: &str, path: &str) -> Result<()>;
     fn read_link(&self, path: &str) -> Result<String>;
@@ -61,6 +64,8 @@ pub trait Mount {
     fn tmpfs(&self, size: Option<u64>) -> Result<()>;
     /// Huge pages of this size, in bytes.
     fn hugetlbfs(&self, page_size: u64) -> Result<()>;
+    /// What an NFS server exports, as `server:/path`.
+    fn nfs(&self, source: &str, options: &[String]) -> Result<()>;
     fn unmount(&self) -> Result<()>;
 }
 
@@ -129,6 +134,10 @@ impl Dir for VolumeDir {
         VolumeDir::write(self, path, data, mode)
     }
 
+    fn append(&self, path: &str, data: &[u8]) -> Result<()> {
+        VolumeDir::append(self, path, data)
+    }
+
     fn read(&self, path: &str) -> Result<Vec<u8>> {
         VolumeDir::read(self, path)
     }
@@ -181,6 +190,10 @@ impl Mount for VolumeDir {
 
     fn hugetlbfs(&self, page_size: u64) -> Result<()> {
         mount::hugetlbfs(self, page_size)
+    }
+
+    fn nfs(&self, source: &str, options: &[String]) -> Result<()> {
+        mount::nfs(self, source, options)
     }
 
     fn unmount(&self) -> Result<()> {
@@ -255,6 +268,7 @@ pub mod bindings {
             "witlet:base/clock@0.1.0": crate::base::bindings::witlet::base::clock,
             "witlet:base/random@0.1.0": crate::base::bindings::witlet::base::random,
             "witlet:base/config@0.1.0": crate::base::bindings::witlet::base::config,
+            "witlet:base/egress-http@0.1.0": crate::base::bindings::witlet::base::egress_http,
         },
         generate_all,
         additional_derives: [PartialEq, Clone],

@@ -266,6 +266,19 @@ impl Dir for FakeDir {
         })
     }
 
+    fn append(&self, path: &str, data: &[u8]) -> Result<()> {
+        self.change(format!("append {path}"), |state| {
+            let at = locate(&state.nodes, path)?;
+            match state.nodes.get_mut(&at).map(|n| &mut n.content) {
+                Some(Content::File(content)) => {
+                    content.extend_from_slice(data);
+                    Ok(())
+                }
+                _ => Err(missing(path)),
+            }
+        })
+    }
+
     fn read(&self, path: &str) -> Result<Vec<u8>> {
         let state = self.state.borrow();
         let at = resolve(&state.nodes, path, 0).ok_or_else(|| missing(path))?;
@@ -419,6 +432,10 @@ impl Mount for FakeDir {
 
     fn hugetlbfs(&self, page_size: u64) -> Result<()> {
         self.mount(format!("hugetlbfs {page_size}"), "hugetlbfs")
+    }
+
+    fn nfs(&self, source: &str, options: &[String]) -> Result<()> {
+        self.mount(format!("nfs {source} {}", options.join(",")), "nfs4")
     }
 
     fn unmount(&self) -> Result<()> {

@@ -11,4 +11,4 @@ mod script;
 pub use dir::{FakeDir, Node};
 pub use network::{FakeConnection, FakePodNet};
 pub use objects::FakeObjects;
-pub use script::Script;
+pub use script::{FakeBody, Script};

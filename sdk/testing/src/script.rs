@@ -3,8 +3,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use witlet_sdk::Result;
-use witlet_sdk::http::{Client, Reply, Request};
-use witlet_sdk::{network, probe};
+use witlet_sdk::http::{Body, Client, Open, Reply, Request};
+use witlet_sdk::{log_sink, network, probe};
 
 /// Prepared answers, given in order, and the questions that came.
 #[derive(Debug)]
@@ -54,6 +54,56 @@ impl<Q, A> Script<Q, A> {
 impl Client for Script<Request, Reply> {
     fn send(&self, request: &Request) -> Result<Reply> {
         self.ask(request.clone())
+    }
+}
+
+/// An answer that comes in pieces.
+#[derive(Debug)]
+pub struct FakeBody {
+    pub status: u16,
+    /// What is read, in these pieces; a piece that is too long for a read is cut.
+    pub pieces: RefCell<VecDeque<Vec<u8>>>,
+}
+
+impl FakeBody {
+    pub fn new(status: u16, body: &[u8], piece: usize) -> Self {
+        let pieces = body.chunks(piece.max(1)).map(<[u8]>::to_vec).collect();
+        Self {
+            status,
+            pieces: RefCell::new(pieces),
+        }
+    }
+}
+
+impl Body for FakeBody {
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn read(&self, max: u32, _: Duration) -> Result<Vec<u8>> {
+        let mut pieces = self.pieces.borrow_mut();
+        let Some(mut piece) = pieces.pop_front() else {
+            return Ok(Vec::new());
+        };
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        if piece.len() > max {
+            pieces.push_front(piece.split_off(max));
+        }
+        Ok(piece)
+    }
+}
+
+impl Open for Script<Request, FakeBody> {
+    type Body = FakeBody;
+
+    fn open(&self, request: &Request) -> Result<FakeBody> {
+        self.ask(request.clone())
+    }
+}
+
+impl log_sink::Output for Script<Vec<u8>, ()> {
+    fn append(&self, data: &[u8]) -> Result<()> {
+        self.ask(data.to_vec())
     }
 }
 

@@ -10,11 +10,13 @@ use tracing::{debug, warn};
 use witlet_core::desired::DesiredPod;
 use witlet_core::ids::PodUid;
 use witlet_core::plan::Volumes;
+use witlet_core::volumes::claim;
 use witlet_ports::volume::Published;
 use witlet_ports::{Error, Result};
 
 use crate::context::{Context, later};
 use crate::pod::execute::{Fact, Outcome};
+use crate::pod::source::{self, Problem};
 use crate::pod::subpath;
 
 /// First and longest pause between attempts to mount (the kubelet contract, volumes 2.1).
@@ -55,21 +57,34 @@ pub async fn republish(context: &Context, want: &DesiredPod, published: &mut BTr
 async fn publish(context: &Context, pod: &Arc<Pod>, volumes: Vec<Volume>) -> (BTreeMap<String, Published>, Vec<Error>) {
     let each = volumes
         .iter()
-        .map(|v| async move { (v, context.ports.volumes.publish(pod, v).await) });
+        .map(|v| async move { (v.name.clone(), source::publish(context, pod, v).await) });
     let mut published = BTreeMap::new();
-    let mut errors = Vec::new();
-    for (volume, result) in join_all(each).await {
-        match result {
+    let (mut errors, mut causes) = (Vec::new(), Vec::new());
+    let (mut unmounted, mut unprocessed) = (Vec::new(), Vec::new());
+    for (name, result) in join_all(each).await {
+        let error = match result {
             Ok(p) => {
-                published.insert(volume.name.clone(), p);
+                published.insert(name, p);
+                continue;
             }
-            Err(error) => {
-                let text = format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name);
-                debug!(%error, volume = volume.name, "cannot mount");
+            Err(Problem::Mount { step, volume, error }) => {
+                let text = format!("MountVolume.{step} failed for volume {volume:?} : {error}");
                 context.event(pod, true, "FailedMount", text);
-                errors.push(error);
+                error
             }
-        }
+            Err(Problem::Claim(error)) => {
+                causes.push(error.message.clone());
+                unprocessed.push(name.clone());
+                error
+            }
+        };
+        debug!(%error, volume = name, "cannot mount");
+        unmounted.push(name);
+        errors.push(error);
+    }
+    if !unprocessed.is_empty() {
+        let text = claim::unprocessed(&unmounted, &unprocessed, &causes.join("; "));
+        context.event(pod, true, "FailedMount", text);
     }
     (published, errors)
 }
@@ -97,6 +112,9 @@ pub async fn unmount_all(context: &Context, uid: &PodUid) -> Result<()> {
             warn!(%error, volume = found.name, "UnmountVolume.TearDown failed");
             failed = Some(error);
         }
+    }
+    if failed.is_none() {
+        context.claims.release(uid);
     }
     failed.map_or(Ok(()), Err)
 }

@@ -58,6 +58,8 @@ pub(super) struct Batch {
     pub(super) entries: Vec<LogEntry>,
     /// There is more behind it.
     pub(super) more: bool,
+    /// Something before it was removed unread.
+    pub(super) gap: bool,
     next: Position,
     partial: [Partial; 2],
 }
@@ -103,6 +105,11 @@ impl Tailer {
         }
         // Those of logs that are gone.
         known.clear();
+    }
+
+    /// Bytes on disk that were not taken yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.files.values().map(Tail::waiting).sum()
     }
 
     pub(super) fn positions(&self) -> Positions {
@@ -171,8 +178,16 @@ impl Source {
 }
 
 impl Tail {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    fn waiting(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+        let after = |(_, stamp): &&(String, String)| self.at.done.as_ref().is_none_or(|done| stamp > done);
+        let rotated = self
+            .rotated
+            .iter()
+            .filter(after)
+            .map(|(name, _)| size(&self.path.with_file_name(name)));
+        let all: u64 = rotated.sum::<u64>() + size(&self.path);
+        all.saturating_sub(self.at.offset)
     }
 
     /// Where to go on after a restart: before the lines of which only the beginning was read.
@@ -191,6 +206,7 @@ impl Tail {
         let mut batch = Batch {
             entries: Vec::new(),
             more: false,
+            gap: false,
             next: self.at.clone(),
             partial: self.partial.clone(),
         };
@@ -277,6 +293,7 @@ impl Tail {
                 return Ok(false);
             }
             warn!(path = %source.path.display(), "a log was removed before it was read to its end; some lines are lost for a sink");
+            batch.gap = true;
             batch.next.offset = 0;
             batch.partial = Default::default();
         }

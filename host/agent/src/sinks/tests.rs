@@ -8,8 +8,17 @@ use std::time::{Duration, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::position::{Position, Store};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+use witlet_ports::Result;
+use witlet_ports::sink::{LogEntry, LogSink};
+
+use super::position::{Position, Positions, Store};
 use super::tail::Tailer;
+use super::{Meter, Meters};
 
 const AT: &str = "2026-01-01T00:00:00.5Z";
 
@@ -307,4 +316,110 @@ fn positions_are_in_the_order_of_the_stream() {
     };
     assert!(at(None, 9) < at(Some("20260101-000001"), 0));
     assert!(at(Some("20260101-000001"), 5) < at(Some("20260101-000001"), 6));
+}
+
+/// Takes what it is given, while it is up.
+#[derive(Default)]
+struct Remote {
+    up: AtomicBool,
+    lines: Mutex<Vec<String>>,
+    asked: AtomicUsize,
+}
+
+impl Remote {
+    fn new(up: bool) -> Arc<Self> {
+        let remote = Self::default();
+        remote.up.store(up, Ordering::Relaxed);
+        Arc::new(remote)
+    }
+
+    fn numbers(&self) -> BTreeSet<u32> {
+        self.lines.lock().unwrap().iter().map(|l| l.parse().unwrap()).collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl LogSink for Remote {
+    async fn push(&self, batch: &[LogEntry]) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if !self.up.load(Ordering::Relaxed) {
+            return Err(witlet_ports::Error::retry("connection refused"));
+        }
+        self.lines.lock().unwrap().extend(batch.iter().map(|e| e.line.clone()));
+        Ok(())
+    }
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..1200 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what} never came");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_down_loses_nothing_and_slows_nobody() {
+    let mut logs = Logs::new();
+    let meters = Arc::new(Meters::default());
+    let shutdown = CancellationToken::new();
+    let root = logs.root.path().to_owned();
+    let feed = |name: &str, sink: &Arc<Remote>, shutdown: &CancellationToken| {
+        let mut store = Store::new(Some(&root.join("state")), name);
+        if store.load().is_none() {
+            // Fed before, and from the start.
+            store.save(Positions::new());
+        }
+        let meter = Meter::new(&meters, &name.into());
+        let dir = root.join("logs");
+        tokio::spawn(super::logs(sink.clone(), dir, store, meter, shutdown.clone()))
+    };
+    let (down, well) = (Remote::new(false), Remote::new(true));
+    fs::create_dir_all(logs.root.path().join("state")).unwrap();
+    let first = shutdown.child_token();
+    let feeds = [feed("down", &down, &first), feed("well", &well, &shutdown)];
+    for stamp in ["20260101-000001", "20260101-000002", "20260101-000003"] {
+        for _ in 0..700 {
+            logs.line();
+        }
+        let written = logs.written;
+        until("what the other sink gets", || well.numbers().len() as u32 == written).await;
+        until("another attempt", || down.asked.load(Ordering::Relaxed) > 0).await;
+        logs.rotate(stamp);
+        logs.settle(&format!("3.log.{stamp}"));
+    }
+    logs.compress("3.log.20260101-000001");
+    // The agent starts again while the sink is away.
+    first.cancel();
+    let [old, other] = feeds;
+    old.await.unwrap();
+    logs.line();
+    let again = feed("down", &down, &shutdown);
+    let attempts = down.asked.load(Ordering::Relaxed);
+    until("an attempt after the start", || {
+        down.asked.load(Ordering::Relaxed) > attempts
+    })
+    .await;
+    let shown = |name: &str| {
+        let families = meters.families();
+        let samples = families.into_iter().filter(|f| f.name == name).flat_map(|f| f.samples);
+        let own = samples.filter(|s| s.labels.iter().any(|(_, v)| v == "down"));
+        own.map(|s| s.value).sum::<f64>()
+    };
+    assert!(shown("witlet_sink_waiting_bytes") > 50_000.0);
+    assert_eq!(shown("witlet_sink_lines_total"), 0.0);
+    down.up.store(true, Ordering::Relaxed);
+    let all: BTreeSet<u32> = (1..=logs.written).collect();
+    until("all that was written", || down.numbers() == all).await;
+    until("the end of waiting", || shown("witlet_sink_waiting_bytes") == 0.0).await;
+    assert_eq!(
+        shown("witlet_sink_lines_total") as usize,
+        down.lines.lock().unwrap().len()
+    );
+    assert_eq!(shown("witlet_sink_gaps_total"), 0.0);
+    shutdown.cancel();
+    again.await.unwrap();
+    other.await.unwrap();
 }

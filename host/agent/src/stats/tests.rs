@@ -96,7 +96,7 @@ fn volumes_are_counted_and_known_by_the_pods_names() {
         "kubernetes.io~empty-dir/broken",
         "kubernetes.io~configmap/settings",
         "kubernetes.io~secret/not-in-the-spec",
-        "example.com~disk/data",
+        "witlet.dev~example.com/pv-1",
     ] {
         fs::create_dir_all(root.path().join("pods/uid/volumes").join(dir)).unwrap();
     }
@@ -114,7 +114,9 @@ fn volumes_are_counted_and_known_by_the_pods_names() {
     .unwrap();
     let pod = Arc::new(pod);
     let find: Find = Arc::new(move |uid| (uid.as_str() == "uid").then(|| pod.clone()));
-    let mut volumes = volumes::count(root.path(), &Disk).for_readings(&find);
+    let claims = Claims::default();
+    claims.hold(&PodUid::from("uid"), "pv-1", "data", false).unwrap();
+    let mut volumes = volumes::count(root.path(), &Disk).for_readings(&find, &claims);
     assert_eq!(volumes.len(), 1);
     let mut all: Vec<_> = volumes.remove(&PodUid::from("uid")).unwrap();
     all.sort_by(|a, b| a.name.cmp(&b.name));

@@ -16,6 +16,7 @@ use witlet_core::stats::reading::{Filesystem, Volume};
 use witlet_ports::machine::Machine;
 
 use super::{Find, Stats};
+use crate::claims::Claims;
 use crate::context::jittered;
 
 /// By pod and name.
@@ -23,13 +24,15 @@ use crate::context::jittered;
 pub(super) struct Counts(HashMap<PodUid, Vec<(String, Filesystem)>>);
 
 impl Counts {
-    pub(super) fn for_readings(&self, find: &Find) -> BTreeMap<PodUid, Vec<Volume>> {
+    pub(super) fn for_readings(&self, find: &Find, claims: &Claims) -> BTreeMap<PodUid, Vec<Volume>> {
         let known = self.0.iter().filter_map(|(uid, counts)| {
             let pod = find(uid)?;
-            let all = counts.iter().filter_map(|(name, filesystem)| {
-                let spec = specs(&pod).find(|v| v.name == *name)?;
+            let all = counts.iter().filter_map(|(directory, filesystem)| {
+                // What is behind a claim lies in a directory of its own name.
+                let name = claims.user(uid, directory).unwrap_or_else(|| directory.clone());
+                let spec = specs(&pod).find(|v| v.name == name)?;
                 Some(Volume {
-                    name: name.clone(),
+                    name,
                     claim: claim(&pod, spec),
                     ephemeral: ephemeral(spec),
                     filesystem: *filesystem,

@@ -2,6 +2,15 @@
 
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
+/// Does any of the terms choose the node?
+pub(crate) fn selects(terms: &[NodeSelectorTerm], node: &Node) -> bool {
+    let label = |key: &str| {
+        let labels = node.metadata.labels.as_ref();
+        labels.and_then(|l| l.get(key)).map(String::as_str)
+    };
+    terms.iter().any(|t| term(t, node, &label))
+}
+
 /// Does the node have what the pod requires? Preferences do not count here.
 pub(super) fn matches(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
@@ -19,7 +28,7 @@ pub(super) fn matches(pod: &Pod, node: &Node) -> bool {
         .all(|(key, value)| label(key) == Some(value));
     let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|r| r.node_selector_terms.iter().any(|t| term(t, node, &label)))
+    selected && required.is_none_or(|r| selects(&r.node_selector_terms, node))
 }
 
 /// All of its requirements; a term without any matches nothing.

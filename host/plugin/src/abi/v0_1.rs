@@ -117,7 +117,8 @@ pub(crate) fn link(
         Kind::Probe => probe::add(&mut linker, &plugin.grants)?,
         Kind::Volume => volume::add(&mut linker, &plugin.grants)?,
         Kind::Network => network::add(&mut linker, &plugin.grants)?,
-        Kind::Policy | Kind::SinkLog | Kind::SinkMetric => {}
+        Kind::SinkLog => log_sink::add(&mut linker, &plugin.grants)?,
+        Kind::Policy | Kind::SinkMetric => {}
     }
     let pre = linker.instantiate_pre(component)?;
     let check = lifecycle::find(engine, component, plugin, &pre);

@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderName, HeaderValue};
-use http::{Method, Request, Uri};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 
 use super::address::is_guarded;
 use super::pod_net::{HttpReply, connect, drive, http_fault, prefix};
+use super::socket::Socket;
 use super::tls;
 use crate::error::Fault;
 use crate::grants::EgressHttp;
 
 const MAX_BODY: usize = 64 << 10;
+/// What a guest may read of an answer at once.
+const MAX_READ: u32 = 1 << 20;
 
 pub(crate) struct Outgoing {
     pub(crate) method: String,
@@ -34,7 +40,111 @@ pub(crate) async fn send(grant: &EgressHttp, request: Outgoing) -> Result<HttpRe
     }
 }
 
+/// As [`send`], for an answer that is read piece by piece.
+pub(crate) async fn open(grant: &EgressHttp, request: Outgoing) -> Result<Response, Fault> {
+    let timeout = request.timeout;
+    let begin = async {
+        let (stream, head) = dial(grant, request).await?;
+        match stream {
+            Stream::Plain(stream) => begin(stream, head).await,
+            Stream::Secure(stream) => begin(stream, head).await,
+        }
+    };
+    match tokio::time::timeout(timeout, begin).await {
+        Ok(result) => result,
+        Err(_) => Err(Fault::timeout(format!("no answer within {timeout:?}"))),
+    }
+}
+
+async fn begin<S>(stream: S, head: Request<Full<Bytes>>) -> Result<Response, Fault>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| http_fault(&e))?;
+    let mut driven = JoinSet::new();
+    driven.spawn(async move {
+        // What goes wrong shows to whoever reads.
+        let _ = connection.await;
+    });
+    let reply = sender.send_request(head).await.map_err(|e| http_fault(&e))?;
+    let (parts, body) = reply.into_parts();
+    Ok(Response {
+        status: parts.status.as_u16(),
+        headers: texts(&parts.headers),
+        body,
+        rest: Bytes::new(),
+        _driven: driven,
+    })
+}
+
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(n, v)| (n.as_str().to_owned(), text(v))).collect()
+}
+
+/// An answer that a guest reads.
+#[allow(unreachable_pub)] // Bindings re-export it.
+pub struct Response {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Incoming,
+    /// Received and not yet read.
+    rest: Bytes,
+    /// The connection; it ends with the answer.
+    _driven: JoinSet<()>,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        self.headers.clone()
+    }
+
+    /// The next bytes; none at the end.
+    pub(crate) async fn read(&mut self, max: u32, timeout: Duration) -> Result<Vec<u8>, Fault> {
+        let max = usize::try_from(max.min(MAX_READ)).unwrap_or_default();
+        let body = &mut self.body;
+        // Cancel-safe: a frame is either taken whole or not at all.
+        let next = async {
+            while let Some(frame) = body.frame().await {
+                if let Ok(data) = frame.map_err(|e| http_fault(&e))?.into_data()
+                    && !data.is_empty()
+                {
+                    return Ok::<_, Fault>(data);
+                }
+            }
+            Ok(Bytes::new())
+        };
+        if self.rest.is_empty() {
+            self.rest = match tokio::time::timeout(timeout, next).await {
+                Ok(result) => result?,
+                Err(_) => return Err(Fault::timeout(format!("no more of the answer within {timeout:?}"))),
+            };
+        }
+        Ok(self.rest.split_to(max.min(self.rest.len())).to_vec())
+    }
+}
+
+enum Stream {
+    Plain(Socket),
+    Secure(Box<TlsStream<Socket>>),
+}
+
 async fn exchange(grant: &EgressHttp, request: Outgoing) -> Result<HttpReply, Fault> {
+    let (stream, head) = dial(grant, request).await?;
+    match stream {
+        Stream::Plain(stream) => talk(stream, head).await,
+        Stream::Secure(stream) => talk(stream, head).await,
+    }
+}
+
+/// A connection to where the request may go, and what is to be said there.
+async fn dial(grant: &EgressHttp, request: Outgoing) -> Result<(Stream, Request<Full<Bytes>>), Fault> {
     let uri: Uri = request
         .url
         .parse()
@@ -77,11 +187,12 @@ async fn exchange(grant: &EgressHttp, request: Outgoing) -> Result<HttpReply, Fa
     }
     let head = head(&uri, &host, port, secure, &request)?;
     let stream = connect(&allowed, request.timeout).await?;
-    if secure {
-        talk(tls::verified(stream, &host).await?, head).await
+    let stream = if secure {
+        Stream::Secure(Box::new(tls::verified(stream, &host).await?))
     } else {
-        talk(stream, head).await
-    }
+        Stream::Plain(stream)
+    };
+    Ok((stream, head))
 }
 
 fn listed(grant: &EgressHttp, host: &str, port: u16) -> bool {
@@ -165,12 +276,7 @@ where
     let send = async move {
         let reply = sender.send_request(head).await.map_err(|e| http_fault(&e))?;
         let status = reply.status().as_u16();
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = reply
-            .headers()
-            .iter()
-            .map(|(n, v)| (n.as_str().to_owned(), text(v)))
-            .collect();
+        let headers = texts(reply.headers());
         let body = prefix(reply.into_body(), MAX_BODY).await?;
         Ok(HttpReply { status, headers, body })
     };

@@ -102,6 +102,18 @@ pub(crate) fn write(dir: &VolumeDir, path: &str, data: &[u8], mode: u32) -> Resu
     rustix::fs::fchmod(&file, bits(mode)).map_err(|e| wrap("chmod", path, e))
 }
 
+pub(crate) fn append(dir: &VolumeDir, path: &str, data: &[u8]) -> Result<(), Fault> {
+    let at = place(dir, path)?;
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&at.parent, &at.name, flags, Mode::empty()).map_err(|e| wrap("open", path, e))?;
+    let mut file = File::from(file);
+    let metadata = file.metadata().map_err(|e| fault("stat", Path::new(path), &e))?;
+    if !metadata.is_file() {
+        return Err(Fault::failed(format!("append {path}: not a regular file")));
+    }
+    file.write_all(data).map_err(|e| fault("write", Path::new(path), &e))
+}
+
 pub(crate) fn read(dir: &VolumeDir, path: &str) -> Result<Vec<u8>, Fault> {
     let at = place(dir, path)?;
     // The last segment may be a symlink (`..data/key` has one before it, a key's own name is one), within the directory.

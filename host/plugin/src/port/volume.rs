@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Volume};
 use witlet_core::desired;
 use witlet_core::ids::PodUid;
-use witlet_core::volumes::{driver, unescape};
-use witlet_ports::volume::{Found, Published, Volumes};
+use witlet_core::volumes::{CSI, driver, unescape};
+use witlet_ports::volume::{Found, NO_DRIVER, Published, Volumes};
 use witlet_ports::{Class, Error, Result};
 
 use super::mixed_up;
@@ -41,6 +41,30 @@ fn serving(table: &Table, volume: &Volume) -> Option<(Arc<Slot>, String)> {
     table.drivers.get(&driver).map(|slot| (Arc::clone(slot), driver))
 }
 
+/// Nobody serves the volume: in the kubelet's words (the kubelet contract, volumes 5.7 rule 121). A driver may come later.
+fn unserved(volume: &Volume, persistent: bool) -> Error {
+    let Some(csi) = &volume.csi else { return unmatched() };
+    let step = if persistent {
+        "attacher.MountDevice failed to create newCsiDriverClient"
+    } else {
+        "mounter.SetUpAt failed to get CSI client"
+    };
+    Error::not_found(format!(
+        "{CSI}: {step}: driver name {} not found in the list of registered CSI drivers",
+        csi.driver
+    ))
+    .with_reason(NO_DRIVER)
+}
+
+/// What a plugin is told of the volume.
+fn as_json(volume: &Volume, persistent: Option<&PersistentVolume>) -> serde_json::Result<String> {
+    let mut json = serde_json::to_value(volume)?;
+    if let (Some(found), Some(members)) = (persistent, json.as_object_mut()) {
+        members.insert("persistentVolume".to_owned(), serde_json::to_value(found)?);
+    }
+    serde_json::to_string(&json)
+}
+
 fn unmatched() -> Error {
     Error::terminal("no volume plugin matched")
 }
@@ -48,45 +72,11 @@ fn unmatched() -> Error {
 #[async_trait]
 impl Volumes for PluginHost {
     async fn publish(&self, pod: &Arc<Pod>, volume: &Volume) -> Result<Published> {
-        let (slot, driver) = serving(&self.table.load(), volume).ok_or_else(unmatched)?;
-        let uid = desired::uid(pod);
-        let dir = VolumeDir::new(
-            &self.deps().root_dir,
-            &uid,
-            &driver,
-            &volume.name,
-            Some(Arc::clone(pod)),
-        );
-        let dir = dir.map_err(Error::terminal)?;
-        let json = serde_json::to_string(volume).map_err(|e| Error::terminal(e.to_string()))?;
-        let called = slot
-            .call("publish", &About::pod(pod), |generation| {
-                let (json, dir) = (json.clone(), dir.clone());
-                async move {
-                    match &generation.linked {
-                        Linked::Volume(driver) => driver.publish(pod, json, dir).await.map(Some),
-                        _ => Ok(None),
-                    }
-                }
-            })
-            .await;
-        let placed = called
-            .result
-            .map_err(|e| e.into_port(&slot.name, "publish"))?
-            .ok_or_else(|| mixed_up(Kind::Volume))?;
-        let host_path = match placed.host_path {
-            None => dir.path().to_owned(),
-            Some(path) => {
-                let nonsense = |text| CallError::Nonsense(text).into_port(&slot.name, "publish");
-                let generation = called.generation.ok_or_else(|| mixed_up(Kind::Volume))?;
-                self.host_path(&generation, &dir, path).await.map_err(nonsense)?
-            }
-        };
-        Ok(Published {
-            host_path,
-            read_only: placed.read_only,
-            follows_source: placed.follows_source,
-        })
+        self.publish_one(pod, volume, None).await
+    }
+
+    async fn publish_persistent(&self, pod: &Arc<Pod>, volume: &Volume, found: &PersistentVolume) -> Result<Published> {
+        self.publish_one(pod, volume, Some(found)).await
     }
 
     async fn unpublish(&self, found: &Found) -> Result<()> {
@@ -121,6 +111,54 @@ impl Volumes for PluginHost {
 }
 
 impl PluginHost {
+    async fn publish_one(
+        &self,
+        pod: &Arc<Pod>,
+        volume: &Volume,
+        persistent: Option<&PersistentVolume>,
+    ) -> Result<Published> {
+        let serving = serving(&self.table.load(), volume);
+        let (slot, driver) = serving.ok_or_else(|| unserved(volume, persistent.is_some()))?;
+        let uid = desired::uid(pod);
+        let dir = VolumeDir::new(
+            &self.deps().root_dir,
+            &uid,
+            &driver,
+            &volume.name,
+            Some(Arc::clone(pod)),
+        );
+        let dir = dir.map_err(Error::terminal)?;
+        let json = as_json(volume, persistent).map_err(|e| Error::terminal(e.to_string()))?;
+        let called = slot
+            .call("publish", &About::pod(pod), |generation| {
+                let (json, dir) = (json.clone(), dir.clone());
+                async move {
+                    match &generation.linked {
+                        Linked::Volume(driver) => driver.publish(pod, json, dir).await.map(Some),
+                        _ => Ok(None),
+                    }
+                }
+            })
+            .await;
+        let placed = called
+            .result
+            .map_err(|e| e.into_port(&slot.name, "publish"))?
+            .ok_or_else(|| mixed_up(Kind::Volume))?;
+        let host_path = match placed.host_path {
+            None => dir.path().to_owned(),
+            Some(path) => {
+                let nonsense = |text| CallError::Nonsense(text).into_port(&slot.name, "publish");
+                let generation = called.generation.ok_or_else(|| mixed_up(Kind::Volume))?;
+                self.host_path(&generation, &dir, path).await.map_err(nonsense)?
+            }
+        };
+        Ok(Published {
+            host_path,
+            read_only: placed.read_only,
+            follows_source: placed.follows_source,
+        })
+    }
+
     /// A path that containers are to mount is within the volume's directory, or within what the operator granted.
     async fn host_path(
         &self,

@@ -144,6 +144,7 @@ impl Node {
             root_dir: self.path("kubelet"),
             allocatable: Arc::new(BTreeMap::new),
             compile_command: None,
+            mount_program: "/bin/false".into(),
             watch_interval: Duration::from_millis(20),
         }
     }

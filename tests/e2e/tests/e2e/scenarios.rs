@@ -1,5 +1,6 @@
 //! What is proved, by subject.
 
+mod claims;
 mod config;
 mod deletion;
 mod images;
@@ -145,6 +146,9 @@ scenarios! {
         a_killed_containerd_disturbs_no_container,
         networks_are_torn_down_without_the_agent,
         containers_of_a_kubelet_are_kept,
+    }
+    alone claims::{
+        a_driver_is_a_plugin,
     }
     alone sinks::{
         logs_and_metrics_reach_a_collector,

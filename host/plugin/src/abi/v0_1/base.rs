@@ -45,6 +45,7 @@ pub(super) mod bindings {
         with: {
             "witlet:base/objects@0.1.0.pod": crate::capability::handles::Pod,
             "witlet:base/objects@0.1.0.container": crate::capability::handles::Container,
+            "witlet:base/egress-http@0.1.0.response": crate::capability::egress::Response,
         },
         require_store_data_send: true,
     });
@@ -223,23 +224,65 @@ impl wit::config::Host for State {
     }
 }
 
+fn outgoing(request: wit::egress_http::Request, timeout: Duration) -> egress::Outgoing {
+    egress::Outgoing {
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        body: request.body,
+        timeout,
+    }
+}
+
+impl wit::egress_http::HostResponse for State {
+    async fn status(&mut self, response: Resource<egress::Response>) -> wasmtime::Result<u16> {
+        Ok(self.table.get(&response)?.status())
+    }
+
+    async fn headers(&mut self, response: Resource<egress::Response>) -> wasmtime::Result<Vec<(String, String)>> {
+        Ok(self.table.get(&response)?.headers())
+    }
+
+    async fn read(
+        &mut self,
+        response: Resource<egress::Response>,
+        max: u32,
+        timeout_ms: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let timeout = self.remaining(millis(timeout_ms));
+        let result = self.table.get_mut(&response)?.read(max, timeout).await;
+        give(self, Capability::EgressHttp, result)
+    }
+
+    async fn drop(&mut self, response: Resource<egress::Response>) -> wasmtime::Result<()> {
+        self.table.delete(response)?;
+        Ok(())
+    }
+}
+
 impl wit::egress_http::Host for State {
+    async fn open(
+        &mut self,
+        request: wit::egress_http::Request,
+    ) -> wasmtime::Result<Result<Resource<egress::Response>, Error>> {
+        let timeout = self.remaining(millis(request.timeout_ms));
+        let result = match &self.plugin.grants.egress_http {
+            Some(grant) => egress::open(grant, outgoing(request, timeout)).await,
+            None => Err(not_granted(Capability::EgressHttp)),
+        };
+        match give(self, Capability::EgressHttp, result)? {
+            Ok(response) => Ok(Ok(self.table.push(response)?)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
     async fn send(
         &mut self,
         request: wit::egress_http::Request,
     ) -> wasmtime::Result<Result<wit::egress_http::Reply, Error>> {
         let timeout = self.remaining(millis(request.timeout_ms));
         let result = match &self.plugin.grants.egress_http {
-            Some(grant) => {
-                let outgoing = egress::Outgoing {
-                    method: request.method,
-                    url: request.url,
-                    headers: request.headers,
-                    body: request.body,
-                    timeout,
-                };
-                egress::send(grant, outgoing).await
-            }
+            Some(grant) => egress::send(grant, outgoing(request, timeout)).await,
             None => Err(not_granted(Capability::EgressHttp)),
         };
         let reply = |r: crate::capability::pod_net::HttpReply| wit::egress_http::Reply {

@@ -7,16 +7,20 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 use witlet_ports::sink::{LogEntry, OutputStream};
 
 use self::bindings::exports::witlet::sink_log::sink as guest;
+use self::bindings::witlet::sink_log as wit;
 use self::bindings::{LogSink, LogSinkPre};
+use super::base::{Error, give};
 use crate::abi;
+use crate::capability::output_file;
 use crate::engine::PluginEngine;
 use crate::error::Fault;
+use crate::grants::{Capability, Grants};
 use crate::instance::{Bindings, Caller};
-use crate::state::{Plugin, State};
+use crate::state::{Plugin, State, not_granted};
 
 #[allow(
     missing_docs,
@@ -30,10 +34,28 @@ mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/sink-log/0.1"],
         world: "witlet:sink-log/log-sink@0.1.0",
+        imports: { default: async | trappable },
         exports: { default: async },
         with: { "witlet:base": crate::abi::v0_1::base::bindings::witlet::base },
         require_store_data_send: true,
     });
+}
+
+pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Result<()> {
+    if grants.has(Capability::OutputFile) {
+        wit::output_file::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    }
+    Ok(())
+}
+
+impl wit::output_file::Host for State {
+    async fn append(&mut self, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        let result = match self.plugin.grants.output_file.clone() {
+            Some(grant) => tokio::task::spawn_blocking(move || output_file::append(&grant, &data)).await?,
+            None => Err(not_granted(Capability::OutputFile)),
+        };
+        give(self, Capability::OutputFile, result)
+    }
 }
 
 impl Bindings for LogSinkPre<State> {

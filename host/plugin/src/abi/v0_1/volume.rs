@@ -16,7 +16,7 @@ use self::bindings::{VolumePlugin, VolumePluginPre};
 use super::base::{Error, give};
 use crate::abi::{self, Placed};
 use crate::capability::volume_dir::VolumeDir;
-use crate::capability::{files, handles, host_path, mount, pod_objects};
+use crate::capability::{files, handles, host_path, mount, nfs, pod_objects};
 use crate::engine::PluginEngine;
 use crate::error::{CallError, Fault};
 use crate::grants::{Capability, Grants};
@@ -223,6 +223,10 @@ impl wit::files::HostVolumeDir for State {
         self.files(&dir, move |d| files::write(d, &path, &data, mode)).await
     }
 
+    async fn append(&mut self, dir: Dir, path: String, data: Vec<u8>) -> Given<()> {
+        self.files(&dir, move |d| files::append(d, &path, &data)).await
+    }
+
     async fn read(&mut self, dir: Dir, path: String) -> Given<Vec<u8>> {
         self.files(&dir, move |d| files::read(d, &path)).await
     }
@@ -319,6 +323,16 @@ impl wit::mount::Host for State {
             None => Err(not_granted(Capability::Mount)),
         })
         .await
+    }
+
+    async fn nfs(&mut self, target: Dir, source: String, options: Vec<String>) -> Given<()> {
+        let dir = self.table.get(&target)?.clone();
+        let timeout = self.remaining(nfs::LONGEST);
+        let result = match &self.plugin.grants.mount {
+            Some(grant) => nfs::mount(grant, &self.plugin.deps.mount_program, &dir, &source, &options, timeout).await,
+            None => Err(not_granted(Capability::Mount)),
+        };
+        give(self, Capability::Mount, result)
     }
 
     async fn unmount(&mut self, target: Dir) -> Given<()> {

@@ -276,6 +276,7 @@ fn mounted_memory() {
     dir.destroy().unwrap();
     let hugetlbfs = crate::grants::Mount {
         types: vec!["hugetlbfs".into()],
+        ..Default::default()
     };
     let refused = super::super::mount::tmpfs(&hugetlbfs, &dir, None, &allocatable).unwrap_err();
     assert_eq!(refused.kind, FaultKind::Denied);

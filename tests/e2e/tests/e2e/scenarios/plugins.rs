@@ -233,7 +233,7 @@ fn plugin(ctx: &Ctx, args: &[&str]) -> Result<(bool, String)> {
     Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
-fn described(ctx: &Ctx, name: &str) -> Result<Value> {
+pub(super) fn described(ctx: &Ctx, name: &str) -> Result<Value> {
     let (done, text) = plugin(ctx, &["describe", name, "-o", "json"])?;
     ensure!(done, "describe {name}: {text}");
     serde_json::from_str(&text).with_context(|| text)
