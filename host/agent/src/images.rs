@@ -332,6 +332,7 @@ impl Images {
             Err(e) => return Err(fail("ImageInspectError", e.message)),
         };
         self.succeeded();
+        asked.context.metrics.pulling.pulled(&owner.0, started);
         let (took, all) = (go_duration(pulled.took), go_duration(started.elapsed()));
         asked.context.metrics.kubelet.pulled(image.size, pulled.took);
         info!(image = name, %took, bytes = image.size, "image pulled");

@@ -14,14 +14,17 @@ use witlet_ports::sink::{Family, MetricKind, Sample};
 pub mod kubelet;
 pub mod now;
 mod process;
+mod pulling;
 
 pub use kubelet::Kubelet;
 pub use process::{process, start_time};
+pub use pulling::Pulling;
 
 #[derive(Default)]
 pub struct Metrics {
     /// Those that the kubelet has too.
     pub kubelet: Kubelet,
+    pub pulling: Pulling,
     probing: Probing,
     /// By kind of action and whether it succeeded.
     actions: Mutex<BTreeMap<(&'static str, bool), u64>>,

@@ -263,6 +263,7 @@ impl Supervisor {
             }
             if pod.alive {
                 info!(pod = %pod.key, %uid, "ending a pod that nobody wants");
+                self.context.metrics.kubelet.orphans.add(&[]);
                 let orphan = Arc::new(orphan(uid, &pod.key));
                 let desired = DesiredPod::new(orphan.clone(), Source::Runtime);
                 self.spawn(desired, orphan.clone(), orphan, true);
@@ -319,6 +320,7 @@ impl Supervisor {
             context.status.forget(&uid);
             context.allocations.forget(&uid);
             context.images.forget(&uid);
+            context.metrics.pulling.take(&uid);
             let clean = match gc::remove_pod(&context, &uid, &key, released).await {
                 Ok(()) => true,
                 Err(error) => {

@@ -35,7 +35,7 @@ pub use checkpoint::{Corrupt, decode, encode};
 pub use decide::{Refusal, consider};
 pub use message::{completed, failed, pending, started};
 pub use queue::{Pending, order};
-pub use resources::{PodResources, is_increasing, same, same_resizable};
+pub use resources::{Change, PodResources, changes, is_increasing, same, same_resizable};
 pub(crate) use resources::{limit_of, request_of};
 
 /// All pods of a node.

@@ -23,6 +23,7 @@ mod nodes;
 mod objects;
 mod patch;
 mod pods;
+mod requests;
 pub mod source;
 mod watching;
 
@@ -38,4 +39,5 @@ pub use events::EventRecorder;
 pub use nodes::NodeApi;
 pub use objects::ObjectCache;
 pub use pods::PodWriter;
+pub use requests::families as request_families;
 pub use source::{StaticUrl, together, watch_pods, watch_static, watch_url};

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::certificates::{Pair, Pairs};
 use crate::client::{ConnectError, chain};
+use crate::requests;
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -36,6 +37,8 @@ pub(crate) struct Link {
 /// Ends its watches when it is replaced.
 struct Connection {
     client: kube::Client,
+    /// With its port.
+    host: String,
     replaced: CancellationToken,
 }
 
@@ -51,11 +54,11 @@ type Stamp = Vec<(PathBuf, Option<SystemTime>)>;
 impl Link {
     pub(crate) async fn open(path: &Path, identity: Option<Pairs>) -> Result<Arc<Self>, ConnectError> {
         let pair = identity.as_ref().map(|pairs| pairs.borrow().clone());
-        let (client, files) = build(path, pair.as_ref().map(Option::as_deref)).await?;
+        let (client, host, files) = build(path, pair.as_ref().map(Option::as_deref)).await?;
         let link = Arc::new(Self {
             path: path.to_owned(),
             identity: identity.clone(),
-            current: ArcSwap::from_pointee(Connection::new(client)),
+            current: ArcSwap::from_pointee(Connection::new(client, host)),
             stamp: Mutex::new(stamp(files)),
         });
         tokio::spawn(follow(Arc::downgrade(&link), identity));
@@ -69,7 +72,11 @@ impl Link {
             let connection = link.current.load_full();
             let watch = request.uri().query().is_some_and(|q| q.contains("watch=true"));
             async move {
-                let response = connection.client.send(request).await?;
+                let (method, began) = (request.method().clone(), Instant::now());
+                let sent = connection.client.send(request).await;
+                let code = sent.as_ref().ok().map(|response| response.status().as_u16());
+                requests::made(&connection.host, method.as_str(), code, began.elapsed());
+                let response = sent?;
                 if !watch {
                     return Ok::<_, kube::Error>(response.map(BodyExt::boxed_unsync));
                 }
@@ -102,8 +109,8 @@ impl Link {
     pub(crate) async fn reopen(&self) {
         let pair = self.identity.as_ref().map(|pairs| pairs.borrow().clone());
         match build(&self.path, pair.as_ref().map(Option::as_deref)).await {
-            Ok((client, files)) => {
-                let old = self.current.swap(Arc::new(Connection::new(client)));
+            Ok((client, host, files)) => {
+                let old = self.current.swap(Arc::new(Connection::new(client, host)));
                 old.replaced.cancel();
                 *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = stamp(files);
                 info!(kubeconfig = %self.path.display(), "connecting to the API anew");
@@ -114,9 +121,10 @@ impl Link {
 }
 
 impl Connection {
-    fn new(client: kube::Client) -> Self {
+    fn new(client: kube::Client, host: String) -> Self {
         Self {
             client,
+            host,
             replaced: CancellationToken::new(),
         }
     }
@@ -148,7 +156,7 @@ async fn follow(link: Weak<Link>, mut identity: Option<Pairs>) {
 
 /// A client for a few requests, as another user if one is given.
 pub(crate) async fn open_once(path: &Path, pair: Option<&Pair>) -> Result<kube::Client, ConnectError> {
-    let (client, _) = build(path, pair.map(Some)).await?;
+    let (client, _, _) = build(path, pair.map(Some)).await?;
     Ok(client)
 }
 
@@ -161,10 +169,13 @@ fn stamp(files: impl IntoIterator<Item = PathBuf>) -> Stamp {
         .collect()
 }
 
-/// The client, and the files that it was made of. `identity`: the node's own certificate instead of the kubeconfig's user;
+/// The client, where its API is, and the files that it was made of. `identity`: the node's own certificate instead of the kubeconfig's user;
 /// while there is none yet, the user is nobody if the
 /// kubeconfig's credentials cannot be used.
-async fn build(path: &Path, identity: Option<Option<&Pair>>) -> Result<(kube::Client, Vec<PathBuf>), ConnectError> {
+async fn build(
+    path: &Path,
+    identity: Option<Option<&Pair>>,
+) -> Result<(kube::Client, String, Vec<PathBuf>), ConnectError> {
     let invalid = |message: String| ConnectError::Invalid {
         path: path.to_owned(),
         message,
@@ -198,9 +209,14 @@ async fn build(path: &Path, identity: Option<Option<&Pair>>) -> Result<(kube::Cl
         Some(None) if kube::Client::try_from(config.clone()).is_err() => config.auth_info = AuthInfo::default(),
         _ => {}
     }
+    let host = config
+        .cluster_url
+        .authority()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let client =
         kube::Client::try_from(config).map_err(|e| invalid(format!("no client can be made of it: {}", chain(&e))))?;
-    Ok((client, files))
+    Ok((client, host, files))
 }
 
 fn user(pair: &Pair) -> Result<AuthInfo, String> {
@@ -271,6 +287,13 @@ mod tests {
         write(&path, &server("2").await);
         link.look().await;
         assert_eq!(client.apiserver_version().await.unwrap().minor, "2");
+        let counted: f64 = requests::families()[0]
+            .samples
+            .iter()
+            .filter(|s| s.labels.iter().any(|(_, v)| *v == link.current.load().host))
+            .map(|s| s.value)
+            .sum();
+        assert_eq!(counted, 1.0, "each request is counted with its host");
         let before = Arc::as_ptr(&link.current.load());
         std::fs::write(&path, "broken: [").unwrap();
         link.reopen().await;

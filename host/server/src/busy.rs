@@ -51,19 +51,17 @@ impl Drop for UnderWay {
     }
 }
 
-impl UnderWay {
-    /// It ends with its answer's body.
-    pub(crate) fn until_sent(self, body: Body) -> Body {
-        Held { body, _request: self }.boxed_unsync()
-    }
+/// Something that ends with an answer's body.
+pub(crate) fn until_sent(what: impl Send + Unpin + 'static, body: Body) -> Body {
+    Held { body, _what: what }.boxed_unsync()
 }
 
-struct Held {
+struct Held<T> {
     body: Body,
-    _request: UnderWay,
+    _what: T,
 }
 
-impl HttpBody for Held {
+impl<T: Unpin> HttpBody for Held<T> {
     type Data = Bytes;
     type Error = Infallible;
 

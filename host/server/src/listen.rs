@@ -26,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::access::{Guard, Presented};
-use crate::busy::Busy;
+use crate::busy::{Busy, until_sent};
 use crate::reply::Reply;
+use crate::requests::ServerType;
 use crate::service::Service;
 use crate::tls::ClientCa;
 
@@ -135,9 +136,13 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     match side {
         Side::ReadOnly => {
-            let answer = move |request| {
+            let answer = move |request: Request<Incoming>| {
                 let service = service.clone();
-                async move { service.answer_read_only(request).await }
+                async move {
+                    let counted = service.count(&request, ServerType::ReadOnly);
+                    let reply = service.answer_read_only(request).await;
+                    reply.map(|body| until_sent(counted, body))
+                }
             };
             speak(stream, peer, answer, limits, shutdown).await;
         }
@@ -164,13 +169,15 @@ async fn connection(
 }
 
 async fn guarded(service: &Service, guard: &Guard, presented: &Presented, request: Request<Incoming>) -> Reply {
+    let counted = service.count(&request, ServerType::ReadWrite);
     let checked = guard
         .check(request.method(), request.uri().path(), request.headers(), presented)
         .await;
-    match checked {
+    let reply = match checked {
         Ok(_) => service.answer(request).await,
         Err(refused) => refused,
-    }
+    };
+    reply.map(|body| until_sent(counted, body))
 }
 
 async fn speak<F>(
@@ -189,7 +196,7 @@ async fn speak<F>(
         let answered = answer(request);
         async move {
             let reply = answered.await;
-            Ok::<_, Infallible>(reply.map(|body| request_under_way.until_sent(body)))
+            Ok::<_, Infallible>(reply.map(|body| until_sent(request_under_way, body)))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

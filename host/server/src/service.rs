@@ -19,6 +19,7 @@ use witlet_ports::{Class, Error};
 use crate::health::Health;
 use crate::query::{self, get};
 use crate::reply::{self, Reply, compressed};
+use crate::requests::{self, Requests, ServerType};
 use crate::route::Route;
 use crate::upgrade::{self, Hold};
 use crate::{files, remote, translate, zpages};
@@ -38,6 +39,8 @@ pub struct Handlers {
     pub max_streams: usize,
     /// A stream on which nothing moves for so long is ended.
     pub stream_idle: Duration,
+    /// Where requests are counted.
+    pub requests: Arc<Requests>,
     /// What the process itself uses (`enableProfilingHandler`).
     pub profiling: bool,
     /// The agent's own.
@@ -54,6 +57,7 @@ impl Default for Handlers {
             split_streams: false,
             max_streams: 1000,
             stream_idle: Duration::from_secs(4 * 3600),
+            requests: Arc::default(),
             profiling: false,
             version: String::new(),
             configuration: json!({}),
@@ -86,6 +90,12 @@ impl Service {
 
     pub(crate) fn pod(&self, key: &PodKey) -> Option<Arc<Pod>> {
         self.node.pod(key)
+    }
+
+    pub(crate) fn count(&self, request: &Request<Incoming>, server: ServerType) -> requests::Request {
+        self.handlers
+            .requests
+            .begin(request.method(), request.uri().path(), server)
     }
 
     /// Never fails: what goes wrong becomes an answer.

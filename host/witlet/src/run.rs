@@ -159,6 +159,17 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         plugins: plugins.clone(),
     };
     let (plugin_metrics, runtime_metrics) = (plugins.clone(), cri);
+    let requests = Arc::new(witlet_server::Requests::default());
+    let counted = requests.clone();
+    let more = move || {
+        [
+            plugin_metrics.families(),
+            runtime_metrics.families(),
+            witlet_kube::request_families(),
+            counted.families(),
+        ]
+        .concat()
+    };
     let agent = Agent::start(
         app::Config {
             node: settings,
@@ -193,12 +204,12 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         },
         ports,
         sources,
-        Arc::new(move || [plugin_metrics.families(), runtime_metrics.families()].concat()),
+        Arc::new(more),
         shutdown.clone(),
     )
     .await?;
 
-    let service = serve::service(sections, agent.service(), &shutdown);
+    let service = serve::service(sections, agent.service(), requests, &shutdown);
     to_agent.connect(service.clone());
     server.start(sections, &service, Arc::new(client.access()), &shutdown);
 

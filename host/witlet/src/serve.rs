@@ -11,7 +11,7 @@ use witlet_ports::serve::{Access, Node};
 use witlet_ports::{Error, Result};
 use witlet_server::certificate::{self, Files};
 use witlet_server::tls::{self, ClientCa, MinVersion, Serving, TlsError};
-use witlet_server::{Authentication, Authorization, Guard, Handlers, Limits, Listener, Service, Side};
+use witlet_server::{Authentication, Authorization, Guard, Handlers, Limits, Listener, Requests, Service, Side};
 
 use crate::config::{AuthorizationMode, Sections, TlsVersion};
 use crate::configz;
@@ -127,7 +127,12 @@ impl Prepared {
 }
 
 /// Requests are answered from the agent.
-pub(crate) fn service(sections: &Sections, node: Arc<dyn Node>, shutdown: &CancellationToken) -> Arc<Service> {
+pub(crate) fn service(
+    sections: &Sections,
+    node: Arc<dyn Node>,
+    requests: Arc<Requests>,
+    shutdown: &CancellationToken,
+) -> Arc<Service> {
     let server = &sections.server;
     let handlers = Handlers {
         debugging: server.debugging,
@@ -135,6 +140,7 @@ pub(crate) fn service(sections: &Sections, node: Arc<dyn Node>, shutdown: &Cance
         split_streams: server.split_log_streams,
         max_streams: server.max_streams,
         stream_idle: server.stream_idle.0,
+        requests,
         profiling: server.profiling,
         version: env!("CARGO_PKG_VERSION").into(),
         configuration: configz::of(sections),

@@ -81,6 +81,24 @@ meters! {
         ensured_images "kubelet_image_manager_ensure_image_requests_total"
             ["present_locally", "pull_policy", "pull_required"]
             "[ALPHA] Number of ensure-image requests processed by the kubelet."
+        preemptions "kubelet_preemptions" ["preemption_signal"]
+            "[ALPHA] Cumulative number of pod preemptions by preemption resource"
+        orphans "kubelet_orphaned_runtime_pods_total" []
+            "[ALPHA] Number of pods that have been detected in the container runtime without being already known to the pod worker. This typically indicates the kubelet was restarted while a pod was force deleted in the API or in the local configuration, which is unusual."
+        user_namespaced "kubelet_started_user_namespaced_pods_total" []
+            "[ALPHA] Cumulative number of pods with user namespaces started. This metric will only be collected on Linux."
+        user_namespaced_errors "kubelet_started_user_namespaced_pods_errors_total" []
+            "[ALPHA] Cumulative number of errors when starting pods with user namespaces. This metric will only be collected on Linux."
+        hook_fallbacks "kubelet_lifecycle_handler_http_fallbacks_total" []
+            "[ALPHA] The number of times lifecycle handlers successfully fell back to http from https."
+        image_volumes "kubelet_image_volume_requested_total" []
+            "[BETA] Number of requested image volumes."
+        image_volume_errors "kubelet_image_volume_mounted_errors_total" []
+            "[BETA] Number of failed image volume mounts."
+        image_volumes_mounted "kubelet_image_volume_mounted_succeed_total" []
+            "[BETA] Number of successful image volume mounts."
+        requested_resizes "kubelet_container_requested_resizes_total" ["resource", "requirement", "operation"]
+            "[ALPHA] Number of requested resizes, counted at the container level. Different resources on the same container are counted separately. The 'requirement' label refers to 'memory' or 'limits'; the 'operation' label can be one of 'add', 'remove', 'increase' or 'decrease'."
         images_removed "kubelet_image_garbage_collected_total" ["reason"]
             "[ALPHA] Total number of images garbage collected by the kubelet, whether through disk usage or image age."
     }
@@ -103,6 +121,10 @@ meters! {
             "[ALPHA] Interval in seconds between relisting in PLEG."
         cgroups "kubelet_cgroup_manager_duration_seconds" ["operation_type"] DEFAULT_BOUNDS
             "[ALPHA] Duration in seconds for cgroup manager operations. Broken down by method."
+        pod_start_sli "kubelet_pod_start_sli_duration_seconds" [] START_BOUNDS
+            "[ALPHA] Duration in seconds to start a pod, excluding time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch"
+        resize "kubelet_pod_resize_duration_milliseconds" ["success"] RESIZE_BOUNDS
+            "[ALPHA] Duration in milliseconds to actuate a pod resize"
         image_pull "kubelet_image_pull_duration_seconds" ["image_size_in_bytes"] PULL_BOUNDS
             "[ALPHA] Duration in seconds to pull an image."
         volume_count "kubelet_volume_metric_collection_duration_seconds" ["metric_source"] DEFAULT_BOUNDS
@@ -110,6 +132,10 @@ meters! {
     }
 }
 
+/// From ten milliseconds, each double the one before.
+const RESIZE_BOUNDS: &[f64] = &[
+    10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0, 10240.0, 20480.0, 40960.0, 81920.0, 163_840.0,
+];
 const CONTAINERS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0];
 
 impl Kubelet {

@@ -1,16 +1,17 @@
 //! What a worker does, for the kubelet's metrics.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use witlet_core::desired::{ContainerKind, containers};
+use witlet_core::desired::{ContainerKind, containers, is_sidecar, uid};
 use witlet_core::observed::{ContainerState, ObservedPod};
 use witlet_core::plan::{Action, Stage};
 
 use crate::context::until;
-use crate::metrics::Kubelet;
 use crate::metrics::kubelet::container_type;
+use crate::metrics::{Kubelet, Metrics};
 use crate::pod::execute::{Fact, Outcome};
 
 pub(super) fn added(kubelet: &Kubelet, pod: &Pod) {
@@ -28,7 +29,7 @@ pub(super) fn operation(first: bool, stage: Stage) -> &'static str {
     }
 }
 
-pub(super) fn action(kubelet: &Kubelet, action: &Action, outcome: &Outcome, took: Duration) {
+pub(super) fn action(kubelet: &Kubelet, pod: &Pod, action: &Action, outcome: &Outcome, took: Duration) {
     if outcome.cancelled {
         return;
     }
@@ -40,6 +41,13 @@ pub(super) fn action(kubelet: &Kubelet, action: &Action, outcome: &Outcome, took
             kubelet.started_pods.add(&[]);
             if failed {
                 kubelet.started_pods_errors.add(&[]);
+            }
+            let host_users = pod.spec.as_ref().and_then(|s| s.host_users);
+            if host_users == Some(false) {
+                kubelet.user_namespaced.add(&[]);
+                if failed {
+                    kubelet.user_namespaced_errors.add(&[]);
+                }
             }
         }
         Action::StartContainer { kind, .. } => {
@@ -58,16 +66,32 @@ pub(super) fn action(kubelet: &Kubelet, action: &Action, outcome: &Outcome, took
 }
 
 /// The pod begins to run: how long it took since it was seen, and since it was made.
-pub(super) fn started(kubelet: &Kubelet, pod: &Pod, before: &PodStatus, after: &PodStatus, seen: Timestamp) {
+pub(super) fn started(metrics: &Metrics, pod: &Pod, before: &PodStatus, after: &PodStatus, seen: Timestamp) {
     let runs = |status: &PodStatus| status.phase.as_deref() == Some("Running");
     if runs(before) || !runs(after) {
         return;
     }
-    let now = crate::clock::now();
+    let (kubelet, now) = (&metrics.kubelet, crate::clock::now());
     kubelet.pod_start.took(&[], until(now, seen));
+    let pulling = metrics.pulling.take(&uid(pod));
     if let Some(made) = &pod.metadata.creation_timestamp {
-        kubelet.pod_start_total.took(&[], until(now, made.0));
+        let whole = until(now, made.0);
+        kubelet.pod_start_total.took(&[], whole);
+        let own = whole.saturating_sub(pulling).saturating_sub(initializing(pod, after));
+        kubelet.pod_start_sli.took(&[], own);
     }
+}
+
+/// How long init containers ran, sidecars aside: they have no end.
+fn initializing(pod: &Pod, status: &PodStatus) -> Duration {
+    let spec = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten());
+    let regular: BTreeSet<&str> = spec.filter(|c| !is_sidecar(c)).map(|c| c.name.as_str()).collect();
+    let ended = status.init_container_statuses.iter().flatten();
+    ended
+        .filter(|s| regular.contains(s.name.as_str()))
+        .filter_map(|s| s.state.as_ref()?.terminated.as_ref())
+        .filter_map(|t| Some(until(t.finished_at.as_ref()?.0, t.started_at.as_ref()?.0)))
+        .sum()
 }
 
 /// Containers that were alive and have exited.

@@ -45,6 +45,7 @@ pub(super) async fn run(context: &Context, target: &Target<'_>, handler: &Lifecy
         // Rare, and large with its TLS state: not a part of every pod's task.
         let fell_back = Box::pin(http::run(target, get)).await?;
         if let Some(authority) = fell_back {
+            context.metrics.kubelet.hook_fallbacks.add(&[]);
             let text =
                 format!("request to HTTPS lifecycle hook {authority} got HTTP response, retry with HTTP succeeded");
             context.event(target.pod, true, "LifecycleHTTPFallback", text);

@@ -27,11 +27,17 @@ pub(super) async fn ensure(context: &Context, want: &DesiredPod, sandbox: &Sandb
         else {
             continue;
         };
+        let counted = &context.metrics.kubelet;
+        counted.image_volumes.add(&[]);
         let ensured = context.images.ensure_volume(context, &want.pod, image, sandbox).await;
         let mounted = ensured.map(|ensured| MountImage {
             id: ensured.reference,
             user_specified: image.reference.clone().unwrap_or_default(),
         });
+        match &mounted {
+            Ok(_) => counted.image_volumes_mounted.add(&[]),
+            Err(_) => counted.image_volume_errors.add(&[]),
+        }
         found.insert(name.clone(), mounted);
     }
     ImageVolumes(found)

@@ -1,5 +1,6 @@
 //! Giving a running pod what was allocated to it (the kubelet contract, pod 4.8 rules 35 and 36).
 
+use tokio::time::Instant;
 use tracing::{debug, info};
 use witlet_core::allocation::{self, Cgroup, Decreases, PodResources, Situation, Step};
 use witlet_core::desired::DesiredPod;
@@ -21,7 +22,11 @@ pub(super) async fn run(context: &Context, want: &DesiredPod, state: &State) -> 
         actuated: state.memory.actuated.clone().unwrap_or_default(),
         outcome: Outcome::default(),
     };
+    let began = Instant::now();
     let result = resize.steps().await;
+    let success = if result.is_ok() { "true" } else { "false" };
+    let took = began.elapsed().as_secs_f64() * 1000.0;
+    context.metrics.kubelet.resize.observe(&[success], took);
     match result {
         Ok(()) => {
             // What does not run starts with the right values.

@@ -256,7 +256,7 @@ impl Worker {
         let status = derive_status(want, &state.have, &state.memory, &rules, now);
         self.context.probes.facts(want, &state.have, &status);
         count::started(
-            &self.context.metrics.kubelet,
+            &self.context.metrics,
             &want.pod,
             &state.memory.status,
             &status,
@@ -302,7 +302,13 @@ impl Worker {
             };
             let failed = outcome.error.is_some();
             self.context.metrics.action(kind, !failed);
-            count::action(&self.context.metrics.kubelet, &action, &outcome, began.elapsed());
+            count::action(
+                &self.context.metrics.kubelet,
+                &want.pod,
+                &action,
+                &outcome,
+                began.elapsed(),
+            );
             if action == Action::MountVolumes {
                 state.mount_failures = if failed {
                     state.mount_failures.saturating_add(1)

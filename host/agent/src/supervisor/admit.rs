@@ -106,6 +106,10 @@ impl Supervisor {
                 });
             }
         };
+        let signal = preempt::listed(&refusal.missing);
+        for _ in &victims {
+            self.context.metrics.kubelet.preemptions.add(&[&signal]);
+        }
         let victims = victims.into_iter().filter_map(|uid| self.kill(uid)).collect();
         self.waiting.insert(desired.uid(), Waiting { victims });
         None

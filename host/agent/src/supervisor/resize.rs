@@ -38,6 +38,13 @@ pub(super) fn update(context: &Context, entry: &mut Entry, before: &Pod) {
     let record = context.allocations.allocated.get(&uid(&entry.wanted));
     let substituted = record.and_then(|record| record.substitute(&entry.wanted));
     let same_wish = PodResources::of(before) == PodResources::of(&entry.wanted);
+    for change in allocation::changes(before, &entry.wanted) {
+        context
+            .metrics
+            .kubelet
+            .requested_resizes
+            .add(&[change.resource, change.requirement, change.operation]);
+    }
     entry.wish = match (&substituted, &entry.wish) {
         (None, _) => Wish::None,
         (Some(_), Wish::Pending(since)) => Wish::Pending(*since),

@@ -105,14 +105,19 @@ fn request(pod: &Pod, resource: &str) -> i64 {
 }
 
 fn no_set(left: &[Shortage]) -> String {
-    let list: String = left
-        .iter()
-        .map(|s| format!("(res: {}, q: {}), ", s.resource, s.amount))
-        .collect();
+    let list = listed(left);
     format!(
         "Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to \
-         preempt: no set of running pods found to reclaim resources: [{list}]"
+         preempt: no set of running pods found to reclaim resources: {list}"
     )
+}
+
+/// In the kubelet's words: `[(res: memory, q: 1000), ]`.
+pub fn listed(missing: &[Shortage]) -> String {
+    let list = missing
+        .iter()
+        .map(|s| format!("(res: {}, q: {}), ", s.resource, s.amount));
+    format!("[{}]", list.collect::<String>())
 }
 
 #[cfg(test)]

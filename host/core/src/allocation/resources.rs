@@ -106,6 +106,46 @@ fn values(list: Option<&List>) -> BTreeMap<&str, Quantity> {
         .collect()
 }
 
+/// What a container's resource is to change to, in the words of metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub resource: &'static str,
+    /// `requests` or `limits`.
+    pub requirement: &'static str,
+    /// `add`, `remove`, `increase` or `decrease`.
+    pub operation: &'static str,
+}
+
+/// What differs between two versions of a pod, container by container.
+pub fn changes(before: &Pod, after: &Pod) -> Vec<Change> {
+    let (old, new) = (PodResources::of(before).containers, PodResources::of(after).containers);
+    let mut changes = Vec::new();
+    for (name, new) in &new {
+        let Some(old) = old.get(name) else { continue };
+        for resource in [CPU, MEMORY] {
+            for (requirement, old, new) in [
+                ("requests", &old.requests, &new.requests),
+                ("limits", &old.limits, &new.limits),
+            ] {
+                let of = |list: &List| list.as_ref()?.get(resource).map(Quantity::from_api);
+                let operation = match (of(old), of(new)) {
+                    (None, Some(_)) => "add",
+                    (Some(_), None) => "remove",
+                    (Some(old), Some(new)) if new > old => "increase",
+                    (Some(old), Some(new)) if new < old => "decrease",
+                    _ => continue,
+                };
+                changes.push(Change {
+                    resource,
+                    requirement,
+                    operation,
+                });
+            }
+        }
+    }
+    changes
+}
+
 /// Whether a pod would take more of the node than before.
 pub fn is_increasing(before: &Pod, after: &Pod) -> bool {
     let (before, after) = (pod_requests(before), pod_requests(after));

@@ -476,3 +476,27 @@ proptest! {
         prop_assert_eq!(machine.cgroup.cpu_shares, wanted.cpu_shares);
     }
 }
+
+#[test]
+fn changes_of_resources_have_names() {
+    let of = |resources: Value| -> Pod {
+        serde_json::from_value(json!({"spec": {"containers": [{"name": "a", "resources": resources}]}})).unwrap()
+    };
+    let before = of(json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}}));
+    let after = of(json!({"requests": {"cpu": "1500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}));
+    let found: Vec<_> = changes(&before, &after)
+        .iter()
+        .map(|c| (c.resource, c.requirement, c.operation))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("cpu", "requests", "increase"),
+            ("cpu", "limits", "remove"),
+            ("memory", "requests", "decrease"),
+            ("memory", "limits", "add"),
+        ]
+    );
+    let same = of(json!({"requests": {"cpu": "1000m", "memory": "1024Mi"}, "limits": {"cpu": "2"}}));
+    assert_eq!(changes(&before, &same), []);
+}
