@@ -86,6 +86,12 @@ impl ObjectCache {
     }
 }
 
+/// Deleted, or ended for good.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Failed" | "Succeeded"))
+}
+
 #[async_trait]
 impl Objects for ObjectCache {
     async fn config_map(&self, namespace: &str, name: &str) -> Result<Arc<ConfigMap>> {
@@ -136,7 +142,12 @@ impl Objects for ObjectCache {
         }
     }
 
+    /// What is over starts nothing, and a node may read what its pods refer to only as long as they are there: a pod that is
+    /// seen for its last time only keeps what it has.
     fn register(&self, pod: &Arc<Pod>) {
+        if is_over(pod) {
+            return;
+        }
         self.replace(&uid(pod), Some(references(pod)));
     }
 

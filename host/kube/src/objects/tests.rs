@@ -73,6 +73,39 @@ async fn objects_are_watched_from_the_first_reference_to_the_last() {
     assert!(objects.0.config_maps.watched().is_empty());
 }
 
+/// The API server forgets at a pod's deletion what its node may read: to ask then is to be refused.
+#[tokio::test]
+async fn a_pod_that_is_over_has_nothing_watched_anew() {
+    let mock = api(&[("a", false), ("b", false)]);
+    let objects = mock.client().objects(CancellationToken::new());
+    let with = |uid: &str, maps: &[&str], more: Value| {
+        let mut pod = serde_json::to_value(&*pod(uid, maps)).unwrap();
+        for (part, fields) in more.as_object().unwrap() {
+            let part = pod.as_object_mut().unwrap().entry(part).or_insert_with(|| json!({}));
+            part.as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
+        }
+        Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+    };
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    for over in [
+        deleted.clone(),
+        json!({"status": {"phase": "Succeeded"}}),
+        json!({"status": {"phase": "Failed"}}),
+    ] {
+        objects.register(&with("p1", &["a"], over));
+        assert!(objects.0.config_maps.watched().is_empty());
+    }
+    objects.register(&with("p2", &["b"], json!({"status": {"phase": "Running"}})));
+    objects.register(&with("p2", &["b"], deleted));
+    assert_eq!(
+        objects.0.config_maps.watched(),
+        [("ns".to_owned(), "b".to_owned())],
+        "it may still be needed until the pod has ended"
+    );
+}
+
 #[tokio::test]
 async fn an_immutable_object_is_not_watched_but_served() {
     let mock = api(&[("fixed", true), ("other", false)]);
