@@ -117,13 +117,17 @@ fn tail(path: &Path, limit: u64) -> String {
         .unwrap_or_default()
 }
 
-/// The content of the last lines of a CRI log.
+/// The content of the last lines of a CRI log. A part of a line goes on in the next one, or ends without a line's end.
 fn log_tail(raw: &str) -> String {
-    let lines: Vec<&str> = raw.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+    let lines: Vec<&str> = raw.lines().filter(|line| line.splitn(4, ' ').count() == 4).collect();
     let mut text = String::new();
     for line in &lines[lines.len().saturating_sub(MESSAGE_LOG_LINES)..] {
-        text.push_str(line);
-        text.push('\n');
+        let mut fields = line.splitn(4, ' ').skip(2);
+        let partial = fields.next().is_some_and(|tags| tags.split(':').next() == Some("P"));
+        text.push_str(fields.next().unwrap_or_default());
+        if !partial {
+            text.push('\n');
+        }
     }
     let mut start = text.len().saturating_sub(MESSAGE_LOG_BYTES as usize);
     while !text.is_char_boundary(start) {
@@ -146,6 +150,15 @@ mod tests {
         let tail = log_tail(&raw);
         assert!(tail.starts_with("line 20\n"), "{tail}");
         assert!(tail.ends_with("line 99\n"));
+    }
+
+    /// As of `echo -n`: nobody wrote an end of the line.
+    #[test]
+    fn log_tail_adds_no_ends_to_parts_of_lines() {
+        let at = "2026-01-01T00:00:00Z stdout";
+        assert_eq!(log_tail(&format!("{at} P DONE\n")), "DONE");
+        let parts = format!("{at} F a\n{at} P b\n{at} P:x c\n{at} F d\n{at} F \n{at} P e f\n");
+        assert_eq!(log_tail(&parts), "a\nbcd\n\ne f");
     }
 
     #[test]
