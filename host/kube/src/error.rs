@@ -70,6 +70,16 @@ pub(crate) fn already_exists(error: &Error) -> bool {
     reason_is(error, "AlreadyExists")
 }
 
+/// The API refused what a request says in this field.
+pub(crate) fn is_about(error: &Error, field: &str) -> bool {
+    let source = error.source.as_ref().and_then(|s| s.downcast_ref::<kube::Error>());
+    let Some(kube::Error::Api(status)) = source else {
+        return false;
+    };
+    let causes = status.details.as_ref().map(|d| d.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.field == field)
+}
+
 fn reason_is(error: &Error, reason: &str) -> bool {
     let source = error.source.as_ref().and_then(|s| s.downcast_ref::<kube::Error>());
     matches!(source, Some(kube::Error::Api(status)) if status.reason == reason)

@@ -10,7 +10,7 @@ use witlet_ports::api::Pods;
 use witlet_ports::{Class, Error, Result};
 
 use crate::Client;
-use crate::error::{Call, already_exists};
+use crate::error::{Call, already_exists, is_about};
 use crate::patch::{How, Merged, diff};
 
 #[derive(Clone)]
@@ -63,10 +63,14 @@ impl Pods for PodWriter {
         let api = self.client.namespaced::<Pod>(&key.namespace);
         let params = PatchParams::default();
         let request = api.patch_status(&key.name, &params, &patch);
-        self.client
+        let result = self
+            .client
             .request(Call::new("patch status of pod", &key), request)
-            .await
-            .map(drop)
+            .await;
+        match result {
+            Err(e) if is_about(&e, "metadata.uid") => Err(Error::not_found(e.message)),
+            other => other.map(drop),
+        }
     }
 
     async fn delete(&self, key: &PodKey, uid: &PodUid, grace: i64) -> Result<()> {
@@ -176,6 +180,23 @@ mod tests {
         assert_eq!(request.content_type, "application/strategic-merge-patch+json");
         let expected = json!({"metadata": {"uid": "u1"}, "status": {"phase": "Running", "podIP": "1.2.3.4"}});
         assert_eq!(request.body, expected);
+    }
+
+    /// A pod of a StatefulSet follows the one before under the same name.
+    #[tokio::test]
+    async fn a_status_is_not_written_to_another_pod_of_the_name() {
+        let words = "Pod \"web\" is invalid: metadata.uid: Invalid value: \"u1\": field is immutable";
+        for (field, class) in [("metadata.uid", Class::NotFound), ("status.podIPs[1]", Class::Terminal)] {
+            let mock = Mock::new(move |_| {
+                let (code, mut body) = failure(422, "Invalid", words);
+                let cause = json!({"reason": "FieldValueInvalid", "message": "no", "field": field});
+                body["details"] = json!({"name": "web", "kind": "Pod", "causes": [cause]});
+                (code, body)
+            });
+            let status: PodStatus = serde_json::from_value(json!({"phase": "Running"})).unwrap();
+            let error = mock.client().pods().patch_status(&web(), &status).await.unwrap_err();
+            assert_eq!((error.class, error.message.as_str()), (class, words), "{field}");
+        }
     }
 
     #[tokio::test]
