@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
     MachineFacts, NodeConfig, NodeState, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
-    build_node, build_status, is_ready, rebooted, report_after, status_changed, transitions,
+    WrittenStatus, build_node, build_status, is_ready, rebooted, report_after, transitions, worth_writing,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::runtime::{Handler, Runtime, Status};
@@ -183,6 +183,7 @@ struct Written {
     at: tokio::time::Instant,
     /// When it is written again though nothing changed.
     again_after: Duration,
+    status: WrittenStatus,
 }
 
 pub struct NodeLoop {
@@ -298,7 +299,8 @@ impl NodeLoop {
             previous,
             crate::clock::now(),
         );
-        let changed = previous.is_none_or(|previous| status_changed(previous, &status));
+        let last = written.as_ref().map(|last| &last.status);
+        let changed = worth_writing(previous, &status, last);
         let due = written
             .as_ref()
             .is_none_or(|last| last.at.elapsed() >= last.again_after);
@@ -313,10 +315,13 @@ impl NodeLoop {
                         .events
                         .node(false, transition.reason, &transition.message);
                 }
+                let now = self.context.ports.nodes.current().and_then(|node| node.status.clone());
+                let kept = now.unwrap_or_else(|| status.clone());
                 *written = Some(Written {
                     ready: is_ready(&status),
                     at: tokio::time::Instant::now(),
                     again_after: report_after(self.options.report, changed, rand::random()),
+                    status: WrittenStatus { sent: status, kept },
                 });
             }
             Err(error) => debug!(%error, "cannot write the node's status, trying again"),

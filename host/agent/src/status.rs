@@ -62,6 +62,8 @@ struct Table {
     latest: BTreeMap<PodUid, Latest>,
     written: BTreeMap<PodUid, u64>,
     failed: BTreeMap<PodUid, Failed>,
+    /// What the API made of the last write, where that is not what it was given: one of an older release keeps what it knows.
+    kept: BTreeMap<PodUid, PodStatus>,
     busy: BTreeSet<PodUid>,
     /// Waiting for the final status of a pod to be written.
     finishing: BTreeMap<PodUid, oneshot::Sender<()>>,
@@ -91,6 +93,7 @@ impl Table {
         self.latest.remove(uid);
         self.written.remove(uid);
         self.failed.remove(uid);
+        self.kept.remove(uid);
     }
 }
 
@@ -202,7 +205,7 @@ impl StatusWriter {
             Ok(written) => {
                 table.failed.remove(&uid);
                 // A mirror that is not there yet is to show it later.
-                let waits = written == Written::Gone && latest.is_static;
+                let waits = matches!(written, Written::Gone) && latest.is_static;
                 if !waits {
                     if table.written.get(&uid) != Some(&latest.version) {
                         self.metrics.kubelet.status_sync.took(&[], latest.since.elapsed());
@@ -211,14 +214,20 @@ impl StatusWriter {
                 }
                 let newest = table.latest.get(&uid).is_none_or(|l| l.version == latest.version);
                 if newest
-                    && (finishing || written == Written::Gone)
+                    && (finishing || matches!(written, Written::Gone))
                     && let Some(done) = table.finishing.remove(&uid)
                 {
                     // The worker may have been dropped at shutdown.
                     let _ = done.send(());
                 }
-                if written == Written::Gone && newest && !waits {
-                    table.forget(&uid);
+                match written {
+                    Written::Gone if newest && !waits => table.forget(&uid),
+                    Written::Kept(status) if table.latest.contains_key(&uid) => {
+                        table.kept.insert(uid.clone(), *status);
+                    }
+                    _ => {
+                        table.kept.remove(&uid);
+                    }
                 }
                 if !newest || table.finishing.contains_key(&uid) {
                     self.wake.notify_one();
@@ -264,17 +273,21 @@ impl StatusWriter {
             return Ok(Written::Yes);
         }
         let status = merge_for_write(&before, &latest.status, latest.ended);
-        match self.pods.patch_status(&live, &status).await {
+        let kept = match self.pods.patch_status(&live, &status).await {
             Err(e) if e.class == Class::NotFound => return Ok(Written::Gone),
             other => other?,
-        }
+        };
         let deleted = live.metadata.deletion_timestamp.is_some() && !latest.is_static;
         let terminal = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
         if deleted && terminal && latest.ended && *finishing {
             debug!(pod = %latest.key, "deleting the object");
             self.pods.delete(&latest.key, &target, 0).await?;
         }
-        Ok(Written::Yes)
+        Ok(if same(&kept, &status) {
+            Written::Yes
+        } else {
+            Written::Kept(Box::new(kept))
+        })
     }
 
     /// Marks what the API shows differently (from its watch, without a request) to be written again.
@@ -291,7 +304,8 @@ impl StatusWriter {
                 return false;
             };
             let live = pod.status.clone().unwrap_or_default();
-            !same(&live, &merge_for_write(&live, &latest.status, latest.ended))
+            let kept = table.kept.get(uid).is_some_and(|kept| same(kept, &live));
+            !kept && !same(&live, &merge_for_write(&live, &latest.status, latest.ended))
         };
         let stale: Vec<PodUid> = table
             .latest
@@ -325,9 +339,10 @@ impl StatusWriter {
     }
 }
 
-#[derive(PartialEq)]
 enum Written {
     Yes,
+    /// Not all of it: this is what there is now.
+    Kept(Box<PodStatus>),
     /// There is no such object (any more).
     Gone,
 }

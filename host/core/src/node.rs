@@ -489,6 +489,20 @@ pub fn status_changed(before: &NodeStatus, after: &NodeStatus) -> bool {
     still(before) != still(after)
 }
 
+/// A status that was written, and what the API made of it. One of an older release does not keep fields that it does not know.
+#[derive(Clone, Debug)]
+pub struct WrittenStatus {
+    pub sent: NodeStatus,
+    pub kept: NodeStatus,
+}
+
+/// Is there something to tell? Not if the API shows what it made of the same status before.
+pub fn worth_writing(before: Option<&NodeStatus>, next: &NodeStatus, last: Option<&WrittenStatus>) -> bool {
+    let Some(before) = before else { return true };
+    let known = last.is_some_and(|last| !status_changed(&last.kept, before) && !status_changed(&last.sent, next));
+    !known && status_changed(before, next)
+}
+
 /// The API keeps whole seconds.
 fn canonical_times(condition: &mut NodeCondition) {
     if let Some(Time(at)) = &mut condition.last_transition_time {

@@ -243,10 +243,12 @@ impl Pods for FakeApi {
             .await
     }
 
-    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<()> {
-        let (uid, status) = (uid(live), status.clone());
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<PodStatus> {
+        let (uid, kept) = (uid(live), status.clone());
+        let status = kept.clone();
         self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, status))
             .await
+            .map(|()| kept)
     }
 
     async fn delete(&self, key: &PodKey, uid: &PodUid, _grace: i64) -> Result<()> {

@@ -17,7 +17,7 @@ impl Pods for Refusing {
         Ok(Some(self.pod.clone()))
     }
 
-    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<()> {
+    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<PodStatus> {
         self.patches.fetch_add(1, Ordering::SeqCst);
         Err(Error::new(Class::Terminal, "status.podIPs[1]: Invalid value"))
     }
@@ -69,6 +69,75 @@ async fn a_refused_status_is_not_sent_again_at_every_wake() {
     assert_eq!(due(Duration::ZERO).len(), 1, "a newer status is worth a try at once");
 }
 
+/// An API of an older release.
+struct Forgetful(Pod);
+
+#[async_trait]
+impl Pods for Forgetful {
+    async fn get(&self, _: &PodKey, _: &PodUid) -> Result<Option<Pod>> {
+        Ok(Some(self.0.clone()))
+    }
+
+    async fn patch_status(&self, _: &Pod, status: &PodStatus) -> Result<PodStatus> {
+        let mut kept = status.clone();
+        kept.host_ips = None;
+        Ok(kept)
+    }
+
+    async fn delete(&self, _: &PodKey, _: &PodUid, _: i64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn create_mirror(&self, _: &Pod) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_the_api_does_not_keep_is_not_sent_for_ever() {
+    let mut pod: Pod = serde_json::from_value(json!({
+        "metadata": { "namespace": "a", "name": "b", "uid": "u" },
+        "spec": { "containers": [{ "name": "c" }] },
+    }))
+    .expect("the test's own pod");
+    let api = Arc::new(Forgetful(pod.clone()));
+    let (changes, set) = watch::channel(PodSet::default());
+    let writer = StatusWriter::new(api, set, Arc::default());
+    let want = DesiredPod::new(Arc::new(pod.clone()), Source::Api);
+    let status: PodStatus = serde_json::from_value(
+        json!({ "phase": "Running", "hostIP": "192.0.2.1", "hostIPs": [{ "ip": "192.0.2.1" }] }),
+    )
+    .expect("the test's own status");
+    let memory = PodMemory {
+        status: status.clone(),
+        ..PodMemory::default()
+    };
+    let due = || writer.lock().due(Instant::now());
+    writer.publish(&want, &memory);
+    writer
+        .clone()
+        .write_one(due().pop().expect("a status to be written"))
+        .await;
+    assert!(due().is_empty());
+
+    let mut show = |status: PodStatus| {
+        pod.status = Some(status);
+        let pods = Arc::new([("u".into(), Arc::new(pod.clone()))].into());
+        changes.send_replace(PodSet {
+            pods,
+            ..PodSet::default()
+        });
+        writer.compare_all();
+    };
+    let mut kept = merge_for_write(&PodStatus::default(), &status, false);
+    kept.host_ips = None;
+    show(kept.clone());
+    assert!(due().is_empty(), "the API has what it made of the status");
+    kept.phase = Some("Failed".to_owned());
+    show(kept);
+    assert_eq!(due().len(), 1, "somebody else wrote a status");
+}
+
 /// One pod, deleted by its user, in an API that answers a PATCH when the test says so.
 struct Api {
     pod: Pod,
@@ -83,13 +152,13 @@ impl Pods for Api {
         Ok(Some(self.pod.clone()))
     }
 
-    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<()> {
+    async fn patch_status(&self, _: &Pod, status: &PodStatus) -> Result<PodStatus> {
         self.patches.fetch_add(1, Ordering::SeqCst);
         match self.go_on.acquire().await {
             Ok(permit) => permit.forget(),
             Err(closed) => return Err(Error::retry(closed.to_string())),
         }
-        Ok(())
+        Ok(status.clone())
     }
 
     async fn delete(&self, _: &PodKey, _: &PodUid, grace: i64) -> Result<()> {

@@ -170,6 +170,33 @@ fn heartbeats_are_no_change_but_everything_else_is() {
 }
 
 #[test]
+fn what_the_api_does_not_keep_is_told_once() {
+    let status = |names: &[&str]| NodeStatus {
+        declared_features: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        phase: Some("p".to_owned()),
+        ..NodeStatus::default()
+    };
+    let (sent, kept) = (status(&["A"]), status(&[]));
+    let last = WrittenStatus {
+        sent: sent.clone(),
+        kept: kept.clone(),
+    };
+    assert!(worth_writing(None, &sent, None));
+    assert!(worth_writing(Some(&kept), &sent, None));
+    assert!(!worth_writing(Some(&sent), &sent, None));
+    assert!(
+        !worth_writing(Some(&kept), &sent, Some(&last)),
+        "it would not be kept this time either"
+    );
+    assert!(
+        worth_writing(Some(&kept), &status(&["A", "B"]), Some(&last)),
+        "something new"
+    );
+    let others = NodeStatus { phase: None, ..kept };
+    assert!(worth_writing(Some(&others), &sent, Some(&last)), "somebody else wrote");
+}
+
+#[test]
 fn others_fields_and_conditions_stay() {
     let before: NodeStatus = serde_json::from_value(json!({
         "conditions": [{"type": "NetworkUnavailable", "status": "False"}],
