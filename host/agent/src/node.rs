@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
     MachineFacts, NodeConfig, NodeState, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
-    WrittenStatus, build_node, build_status, is_ready, rebooted, report_after, transitions, worth_writing,
+    WrittenStatus, build_node, build_status, is_ready, may_report, rebooted, report_after, transitions, worth_writing,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::runtime::{Handler, Runtime, Status};
@@ -271,7 +271,9 @@ impl NodeLoop {
                     let message = format!("Node {} status is now: {reason}", self.options.config.name);
                     self.context.ports.events.node(false, reason, &message);
                 }
-                self.report_once(&node, &mut written).await;
+                if may_report(node.status.as_ref(), self.looked(), started.elapsed()) {
+                    self.report_once(&node, &mut written).await;
+                }
                 self.pass_on_pod_cidr(&node, &mut pod_cidr).await;
             }
             let ready = written.as_ref().is_some_and(|written| written.ready);
@@ -287,6 +289,11 @@ impl NodeLoop {
                 Ok(()) = pressure.changed() => {}
             }
         }
+    }
+
+    /// The runtime said how it is, and which pods it has.
+    fn looked(&self) -> bool {
+        self.pleg.last_list().is_some() && self.runtime.with(|(_, status)| status.is_some())
     }
 
     async fn report_once(&self, node: &Node, written: &mut Option<Written>) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -501,6 +502,15 @@ pub fn worth_writing(before: Option<&NodeStatus>, next: &NodeStatus, last: Optio
     let Some(before) = before else { return true };
     let known = last.is_some_and(|last| !status_changed(&last.kept, before) && !status_changed(&last.sent, next));
     !known && status_changed(before, next)
+}
+
+/// How long what was said of a node before the agent's start stands, at the longest.
+const SETTLES: Duration = Duration::from_secs(10);
+
+/// May the node be said to be not ready? At a start nothing was looked at yet, which is no news: to say so takes a node away
+/// from its pods, and the pods from their services, at every restart of the agent.
+pub fn may_report(before: Option<&NodeStatus>, looked: bool, since_start: Duration) -> bool {
+    looked || since_start >= SETTLES || !before.is_some_and(is_ready)
 }
 
 /// The API keeps whole seconds.

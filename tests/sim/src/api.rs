@@ -37,6 +37,8 @@ pub struct Api {
     /// What the API showed of each pod, one after the other.
     pub phases: BTreeMap<PodUid, Vec<String>>,
     pub events: BTreeMap<String, u32>,
+    /// Some port of the agent's was away for a while.
+    pub had_outage: bool,
     api_out: Option<watch::Sender<PodSet>>,
     files_out: Option<watch::Sender<PodSet>>,
     mirrors: u32,
@@ -303,6 +305,7 @@ impl Nodes for FakeApi {
     async fn patch_status(&self, status: &NodeStatus) -> Result<()> {
         let status = status.clone();
         self.call("PATCH node".into(), move |s| {
+            s.rule_node(&status);
             if let Some(node) = &mut s.api.node {
                 Arc::make_mut(node).status = Some(status);
             }

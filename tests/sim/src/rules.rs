@@ -1,9 +1,10 @@
 //! What must hold at every moment, whatever the world does to the agent.
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{NodeStatus, PodSpec, PodStatus};
 use witlet_core::desired::{ContainerKind, containers, is_mirror};
 use witlet_core::ids::PodUid;
+use witlet_core::node::is_ready;
 use witlet_core::observed::{ContainerState, SandboxState};
 use witlet_core::restart::should_restart;
 
@@ -29,6 +30,15 @@ impl State {
             .insert(what.to_owned());
         if what == "RunPodSandbox" || !in_time || !first {
             self.violation(format!("{what} for {uid}, which is to end"));
+        }
+    }
+
+    /// A node whose runtime always answers is ready once and for all, however often its agent starts anew.
+    pub fn rule_node(&mut self, status: &NodeStatus) {
+        let before = self.api.node.as_ref().and_then(|node| node.status.as_ref());
+        let quiet = self.faults.error == 0 && self.faults.lost_reply == 0 && self.faults.late_effect == 0;
+        if quiet && !self.api.had_outage && before.is_some_and(is_ready) && !is_ready(status) {
+            self.violation("the node was said to be not ready".to_owned());
         }
     }
 

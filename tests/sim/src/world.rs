@@ -288,6 +288,7 @@ impl State {
     /// The port answers nothing for so long.
     pub fn outage(&mut self, port: Port, ms: u64) {
         self.note(format!("--- outage of {port:?} for {ms} ms"));
+        self.api.had_outage = true;
         self.down.insert(port.name(), clock::after_ms(ms));
     }
 

@@ -170,6 +170,29 @@ fn heartbeats_are_no_change_but_everything_else_is() {
 }
 
 #[test]
+fn a_start_is_no_reason_to_be_not_ready() {
+    let status = |ready: &str| NodeStatus {
+        conditions: Some(vec![NodeCondition {
+            type_: "Ready".to_owned(),
+            status: ready.to_owned(),
+            ..NodeCondition::default()
+        }]),
+        ..NodeStatus::default()
+    };
+    let (ready, not) = (status("True"), status("False"));
+    let second = Duration::from_secs(1);
+    assert!(!may_report(Some(&ready), false, second));
+    assert!(may_report(Some(&ready), true, second));
+    assert!(
+        may_report(Some(&ready), false, SETTLES),
+        "a runtime that does not answer must show"
+    );
+    for before in [None, Some(&not)] {
+        assert!(may_report(before, false, second), "a new node has nothing to lose");
+    }
+}
+
+#[test]
 fn what_the_api_does_not_keep_is_told_once() {
     let status = |names: &[&str]| NodeStatus {
         declared_features: Some(names.iter().map(|name| (*name).to_owned()).collect()),
