@@ -31,7 +31,8 @@ fn invocation(sandbox: &Sandbox) -> Invocation {
     }
 }
 
-#[network::plugin(name = "network-cni", capabilities = ["exec"])]
+// 1: the state knows of more than one network; who does not would leave the others behind.
+#[network::plugin(name = "network-cni", capabilities = ["exec"], state_version = 1)]
 impl Network for Cni {
     fn setup(&self, pod: Option<&Pod>, sandbox: &Sandbox) -> Result<Attachment> {
         let wishes = Wishes::of(|key| pod?.annotation(key))?;
