@@ -23,7 +23,7 @@ use crate::engine::PluginEngine;
 const MAGIC: &[u8; 8] = b"witcwasm";
 const HEAD: usize = MAGIC.len() + 32;
 /// Compiled code is a few times the size of its source.
-const MAX_COMPILED: u64 = 256 << 20;
+const MAX_COMPILED: u64 = 1 << 30;
 /// Old versions are kept for going back; more than this is litter.
 const MAX_FILES: usize = 64;
 

@@ -17,16 +17,18 @@ use wasmtime::component::Component;
 
 use crate::cache::{self, Cache, Lookup};
 use crate::engine::{PluginEngine, settings};
-use crate::manifest::MAX_COMPONENT;
+use crate::manifest::MOST_COMPONENT;
 use crate::metrics::CacheMetrics;
 
-/// Processor time of the compiler.
-const CPU_SECONDS: u64 = 30;
-/// Its address space; it also maps its own executable and libraries.
+/// Where it is started by hand.
+const DEFAULT_SECONDS: u64 = 30;
+/// The compiler's address space; it also maps its own executable and libraries.
 const ADDRESS_SPACE: u64 = 4 << 30;
-/// On a busy machine 30 s of processor time may take a while.
-const WALL: Duration = Duration::from_secs(120);
-const MAX_COMPILED: u64 = 256 << 20;
+/// On a busy machine processor time may take a while.
+const WALL_FACTOR: u32 = 4;
+/// What the compiler's process is told: its processor time in seconds.
+const SECONDS: &str = "WITLET_COMPILE_SECONDS";
+const MAX_COMPILED: u64 = 1 << 30;
 
 /// Compiles components for one engine.
 pub(crate) struct Compiler {
@@ -37,7 +39,13 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    pub(crate) async fn component(self: &Arc<Self>, source: Arc<[u8]>, digest: &[u8; 32]) -> Result<Component, String> {
+    /// `patience`: processor time for a compiler in another process.
+    pub(crate) async fn component(
+        self: &Arc<Self>,
+        source: Arc<[u8]>,
+        digest: &[u8; 32],
+        patience: Duration,
+    ) -> Result<Component, String> {
         let key = Cache::key(&self.engine, digest);
         let this = Arc::clone(self);
         let lookup = {
@@ -55,7 +63,7 @@ impl Compiler {
         counter.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let compiled = match &self.command {
-            Some(command) => Some(compile_elsewhere(command, &source).await?),
+            Some(command) => Some(compile_elsewhere(command, &source, patience).await?),
             None => None,
         };
         let this = Arc::clone(self);
@@ -94,13 +102,15 @@ pub(crate) fn chain(error: &wasmtime::Error) -> String {
     all.join(": ")
 }
 
-async fn compile_elsewhere(command: &[String], source: &[u8]) -> Result<Vec<u8>, String> {
+async fn compile_elsewhere(command: &[String], source: &[u8], patience: Duration) -> Result<Vec<u8>, String> {
+    let seconds = patience.as_secs().max(1);
     let (program, args) = command
         .split_first()
         .ok_or_else(|| "the command that compiles plugins is empty".to_owned())?;
     let mut child = Command::new(program)
         .args(args)
         .env_clear()
+        .env(SECONDS, seconds.to_string())
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -127,14 +137,17 @@ async fn compile_elsewhere(command: &[String], source: &[u8]) -> Result<Vec<u8>,
         }
         let words = String::from_utf8_lossy(&words).trim().to_owned();
         Err(if words.is_empty() {
-            format!("the compiler ended with {status}")
+            format!("the compiler ended with {status}; limits.compile gives it more than {seconds} s")
         } else {
             words
         })
     };
-    match tokio::time::timeout(WALL, work).await {
+    let wall = Duration::from_secs(seconds).saturating_mul(WALL_FACTOR);
+    match tokio::time::timeout(wall, work).await {
         Ok(result) => result,
-        Err(_) => Err(format!("the compiler did not end within {WALL:?}")),
+        Err(_) => Err(format!(
+            "the compiler did not end within {wall:?}; limits.compile gives it more"
+        )),
     }
 }
 
@@ -164,19 +177,20 @@ pub fn compile_stdin_to_stdout() -> Result<(), String> {
         )
         .map_err(|e| format!("limits: {e}"))
     };
-    limit(Resource::Cpu, CPU_SECONDS)?;
+    let seconds = std::env::var(SECONDS).ok().and_then(|s| s.parse().ok());
+    limit(Resource::Cpu, seconds.unwrap_or(DEFAULT_SECONDS))?;
     limit(Resource::As, ADDRESS_SPACE)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
     let mut source = Vec::new();
-    let most = u64::try_from(MAX_COMPONENT).unwrap_or(u64::MAX);
+    let most = u64::try_from(MOST_COMPONENT).unwrap_or(u64::MAX);
     std::io::stdin()
         .lock()
         .take(most + 1)
         .read_to_end(&mut source)
         .map_err(|e| format!("standard input: {e}"))?;
-    if source.len() > MAX_COMPONENT {
-        return Err(format!("more than {MAX_COMPONENT} bytes"));
+    if source.len() > MOST_COMPONENT {
+        return Err(format!("more than {MOST_COMPONENT} bytes"));
     }
     // All that it still has to do is to think and to answer.
     confine()?;

@@ -12,11 +12,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use witlet_core::extension::{breaker, probation};
 
 use crate::grants::Grants;
+use crate::manifest::{MAX_COMPONENT, MOST_COMPONENT};
 use crate::source::oci::Reference;
 use crate::units::{Size, Span};
 
 /// A registry may be a pod of this very node, or the network not up yet.
 const START_GRACE: Duration = Duration::from_secs(30);
+
+/// Of the compiler's processor time, unless `limits.compile` says otherwise.
+const COMPILE: Duration = Duration::from_secs(30);
 
 /// What a plugin does for the node. The names are those of the WIT packages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
@@ -161,6 +165,8 @@ impl<'de> Deserialize<'de> for Instances {
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     pub memory: Option<Size>,
+    pub component: Option<Size>,
+    pub compile: Option<Span>,
     pub cpu_per_call: Option<Span>,
     pub wall_per_call: Option<Span>,
     pub concurrency: Option<NonZeroUsize>,
@@ -168,11 +174,27 @@ pub struct LimitsConfig {
     pub instances: Option<Instances>,
 }
 
+impl LimitsConfig {
+    /// In bytes.
+    pub fn component(&self) -> usize {
+        let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        self.component.map_or(MAX_COMPONENT, bytes).min(MOST_COMPONENT)
+    }
+
+    pub fn compile(&self) -> Duration {
+        self.compile.map_or(COMPILE, |span| span.0)
+    }
+}
+
 /// What one plugin may use.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Limits {
     /// Linear memory of one instance.
     pub memory: Size,
+    /// The component itself: languages that bring an interpreter with them have large ones.
+    pub component: usize,
+    /// Processor time of its compiler.
+    pub compile: Duration,
     /// Processor time of one call.
     pub cpu_per_call: Duration,
     /// Time of one call, host functions included. A probe has its own timeout, and this is the most that it may be.
@@ -201,6 +223,8 @@ impl Limits {
         };
         Self {
             memory: config.memory.unwrap_or(mib(16)),
+            component: config.component(),
+            compile: config.compile(),
             cpu_per_call: config.cpu_per_call.map_or(cpu, |s| s.0),
             wall_per_call: config.wall_per_call.map_or(wall, |s| s.0),
             concurrency: config
@@ -425,6 +449,12 @@ impl PluginConfig {
                 "mode: only policy plugins have one, this one is kind = \"{}\"",
                 self.kind
             ));
+        }
+        if let Some(size) = self.limits.component
+            && size.0 > MOST_COMPONENT as u64
+        {
+            let most = Size(MOST_COMPONENT as u64);
+            problems.push(format!("limits.component = \"{size}\": at most {most}"));
         }
         if self.shadow.is_some() && !matches!(self.kind, Kind::Policy | Kind::Probe) {
             problems.push(format!(

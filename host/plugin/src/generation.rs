@@ -110,7 +110,7 @@ impl Loader {
             });
         }
         // What it is for comes before anything that costs.
-        let manifest = Manifest::read(&bytes)?;
+        let manifest = Manifest::read(&bytes, config.limits.component())?;
         manifest.check(config.kind)?;
         let asked = manifest.capabilities()?;
         if let Some(unfit) = asked.iter().find(|c| !c.fits(config.kind)) {
@@ -136,7 +136,7 @@ impl Loader {
         }
         let component = self
             .compiler
-            .component(bytes, &digest)
+            .component(bytes, &digest, config.limits.compile())
             .await
             .map_err(LoadCause::Compile)?;
         let engine = &self.compiler.engine;

@@ -55,7 +55,7 @@ impl Capability {
     }
 
     /// The capability behind an imported interface, such as `witlet:probe/pod-net@0.1.0`.
-    pub(crate) fn of_interface(import: &str) -> Option<Self> {
+    pub fn of_interface(import: &str) -> Option<Self> {
         let name = import.split('@').next().unwrap_or(import);
         Self::ALL
             .into_iter()

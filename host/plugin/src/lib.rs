@@ -31,6 +31,7 @@ mod state;
 mod supervisor;
 pub mod units;
 
+pub use abi::v0_1::is_free;
 pub use compile::compile_stdin_to_stdout;
 pub use config::PluginsConfig;
 pub use deps::{Allocatable, Deps};
@@ -38,4 +39,5 @@ pub use error::{LoadCause, LoadError, LoadErrors};
 pub use journal::{Denial, Trace};
 pub use slot::{LastFault, Rejected};
 pub use source::oci::Reference;
+pub use source::publish;
 pub use supervisor::{Description, PluginHost, PluginStatus, SwapOutcome, SwapReport, Version};

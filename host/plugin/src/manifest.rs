@@ -12,8 +12,11 @@ pub const SECTION: &str = "witlet:manifest";
 /// Tracks of the WIT packages that this node serves, newest last. A plugin is built for exactly one.
 pub const TRACKS: &[&str] = &["0.1"];
 
-/// A file that is larger is refused before anything else is done with it.
+/// A larger file is refused before anything else is done with it, unless `limits.component` allows more.
 pub const MAX_COMPONENT: usize = 16 << 20;
+
+/// What `limits.component` can allow.
+pub const MOST_COMPONENT: usize = 256 << 20;
 
 /// A manifest is a line of JSON, not a document.
 const MAX_MANIFEST: usize = 64 << 10;
@@ -38,8 +41,8 @@ pub struct Manifest {
 
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ManifestError {
-    #[error("{size} bytes are more than a plugin may have ({MAX_COMPONENT})")]
-    TooLarge { size: usize },
+    #[error("{size} bytes are more than a plugin may have ({most}); limits.component allows more")]
+    TooLarge { size: usize, most: usize },
     #[error("it is native code compiled in advance; give the .wasm file, the node compiles it itself")]
     Precompiled,
     #[error("it is not a WebAssembly component: {0}")]
@@ -60,9 +63,10 @@ pub enum ManifestError {
 
 impl Manifest {
     /// Reads a whole component: one that is broken anywhere has no manifest.
-    pub fn read(component: &[u8]) -> Result<Self, ManifestError> {
-        if component.len() > MAX_COMPONENT {
-            return Err(ManifestError::TooLarge { size: component.len() });
+    pub fn read(component: &[u8], most: usize) -> Result<Self, ManifestError> {
+        if component.len() > most {
+            let size = component.len();
+            return Err(ManifestError::TooLarge { size, most });
         }
         if wasmtime::Engine::detect_precompiled(component).is_some() {
             return Err(ManifestError::Precompiled);
@@ -132,6 +136,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn read(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        Manifest::read(bytes, MAX_COMPONENT)
+    }
+
     fn component(sections: &[(&str, &str)]) -> Vec<u8> {
         let mut text = String::from("(component ");
         for (name, data) in sections {
@@ -145,45 +153,45 @@ mod tests {
 
     #[test]
     fn in_the_component_or_in_its_module() {
-        let manifest = Manifest::read(&component(&[(SECTION, GOOD)])).unwrap();
+        let manifest = read(&component(&[(SECTION, GOOD)])).unwrap();
         assert_eq!(manifest.name, "a");
         assert_eq!(manifest.capabilities().unwrap(), [Capability::PodNet]);
         manifest.check(Kind::Probe).unwrap();
         let inner = format!("(component (core module (@custom {SECTION:?} {GOOD:?})))");
-        assert_eq!(Manifest::read(&wat::parse_str(inner).unwrap()).unwrap(), manifest);
+        assert_eq!(read(&wat::parse_str(inner).unwrap()).unwrap(), manifest);
     }
 
     #[test]
     fn what_is_refused() {
-        assert_eq!(Manifest::read(&component(&[])), Err(ManifestError::Missing));
+        assert_eq!(read(&component(&[])), Err(ManifestError::Missing));
         assert_eq!(
-            Manifest::read(&component(&[(SECTION, GOOD), (SECTION, GOOD)])),
+            read(&component(&[(SECTION, GOOD), (SECTION, GOOD)])),
             Err(ManifestError::Twice)
         );
         assert!(matches!(
-            Manifest::read(&component(&[(SECTION, "{")])),
+            read(&component(&[(SECTION, "{")])),
             Err(ManifestError::Unreadable(_))
         ));
-        assert!(matches!(Manifest::read(b"hello"), Err(ManifestError::NotAComponent(_))));
+        assert!(matches!(read(b"hello"), Err(ManifestError::NotAComponent(_))));
         assert!(matches!(
-            Manifest::read(&wat::parse_str("(module)").unwrap()),
+            read(&wat::parse_str("(module)").unwrap()),
             Err(ManifestError::NotAComponent(_))
         ));
         assert!(matches!(
-            Manifest::read(&vec![0; MAX_COMPONENT + 1]),
+            read(&vec![0; MAX_COMPONENT + 1]),
             Err(ManifestError::TooLarge { .. })
         ));
         // Cut off anywhere, it is refused: the section stands near the front, and what follows it counts too.
         let whole = component(&[(SECTION, GOOD), ("last", "xyz")]);
         assert!(matches!(
-            Manifest::read(&whole[..whole.len() - 2]),
+            read(&whole[..whole.len() - 2]),
             Err(ManifestError::NotAComponent(_))
         ));
     }
 
     #[test]
     fn wrong_kind_and_track() {
-        let manifest = Manifest::read(&component(&[(SECTION, GOOD)])).unwrap();
+        let manifest = read(&component(&[(SECTION, GOOD)])).unwrap();
         let error = manifest.check(Kind::Volume).unwrap_err().to_string();
         assert_eq!(
             error,

@@ -2,6 +2,7 @@
 
 mod blobs;
 pub(crate) mod oci;
+pub mod publish;
 mod registry;
 mod signature;
 
@@ -16,7 +17,7 @@ use crate::capability::exec::hex;
 use crate::capability::pod_net::words;
 use crate::config::{PluginConfig, Source};
 use crate::error::LoadCause;
-use crate::manifest::{MAX_COMPONENT, ManifestError};
+use crate::manifest::ManifestError;
 
 /// A component, and who signed it if that was asked for.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Sources {
                 signer: None,
             }),
             Source::File(path) => {
-                let bytes = read_file(path).await?;
+                let bytes = read_file(path, config.limits.component()).await?;
                 let signer = match key {
                     Some(key) => {
                         let mut beside = path.clone().into_os_string();
@@ -66,7 +67,7 @@ impl Sources {
                 };
                 Ok(Fetched { bytes, signer })
             }
-            Source::Oci(reference) => oci::pull(reference, &config.pull, key, &self.blobs).await,
+            Source::Oci(reference) => oci::pull(reference, config, key, &self.blobs).await,
         }
     }
 
@@ -86,9 +87,14 @@ impl Sources {
     }
 
     /// SHA-256 of what a file holds now, in hexadecimal; none if it is no file or cannot be read. The others never change.
-    pub(crate) async fn digest(&self, source: &Source) -> Option<String> {
-        let Source::File(path) = source else { return None };
-        read_file(path).await.ok().map(|bytes| hex(&Sha256::digest(&bytes)))
+    pub(crate) async fn digest(&self, config: &PluginConfig) -> Option<String> {
+        let Source::File(path) = &config.source else {
+            return None;
+        };
+        read_file(path, config.limits.component())
+            .await
+            .ok()
+            .map(|bytes| hex(&Sha256::digest(&bytes)))
     }
 
     /// Keeps a file's component: the file may be replaced, and this one must come back.
@@ -113,15 +119,15 @@ impl Sources {
     }
 }
 
-async fn read_file(path: &Path) -> Result<Arc<[u8]>, LoadCause> {
+async fn read_file(path: &Path, most: usize) -> Result<Arc<[u8]>, LoadCause> {
     let cannot = |e: std::io::Error| LoadCause::Read(format!("cannot read it: {}", words(&e)));
     let metadata = tokio::fs::metadata(path).await.map_err(cannot)?;
     if !metadata.is_file() {
         return Err(LoadCause::Read("it is not a regular file".to_owned()));
     }
     let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if size > MAX_COMPONENT {
-        return Err(ManifestError::TooLarge { size }.into());
+    if size > most {
+        return Err(ManifestError::TooLarge { size, most }.into());
     }
     tokio::fs::read(path).await.map(Arc::from).map_err(cannot)
 }

@@ -253,7 +253,7 @@ impl PluginHost {
             return report;
         };
         // Touched, copied over itself: the same component under another look. Or one that did not prove itself.
-        let digest = self.loader.sources.digest(&stanza.source).await;
+        let digest = self.loader.sources.digest(stanza).await;
         let slot = table.slots.get(name);
         let is_known = slot.is_some_and(|slot| {
             let active = slot.current.load();
@@ -380,7 +380,7 @@ impl PluginHost {
             .of(name)
             .filter(|_| slot.is_none() && stanza.verify.is_none())
         {
-            Some(entry) if self.loader.sources.digest(&stanza.source).await.as_ref() == Some(&entry.rejected) => {
+            Some(entry) if self.loader.sources.digest(stanza).await.as_ref() == Some(&entry.rejected) => {
                 tracing::warn!(
                     plugin = name,
                     rejected = entry.rejected,

@@ -33,6 +33,20 @@ const FREE: [&str; 8] = [
     "witlet:volume/files",
 ];
 
+/// Packages of WASI 0.2 that are there without a grant, and empty: `wasi:http`, for one, is not.
+const WASI: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
+
+fn is_wasi(import: &str) -> bool {
+    let package = import.strip_prefix("wasi:").and_then(|rest| rest.split('/').next());
+    package.is_some_and(|package| WASI.contains(&package))
+}
+
+/// May every plugin of this track import it, without a grant?
+pub fn is_free(import: &str) -> bool {
+    let bare = import.split('@').next().unwrap_or(import);
+    FREE.contains(&bare) || is_wasi(bare)
+}
+
 /// What a component imports, as far as it matters here.
 pub(crate) struct Imports {
     /// Capabilities whose functions it calls. Types alone need no grant.
@@ -51,7 +65,7 @@ impl Imports {
         let ty = component.component_type();
         for (name, item) in ty.imports(engine.wasmtime()) {
             let bare = name.split('@').next().unwrap_or(name);
-            if bare.starts_with("wasi:") {
+            if is_wasi(bare) {
                 imports.wasi = true;
             } else if let Some(capability) = Capability::of_interface(name) {
                 let calls = match item.ty {

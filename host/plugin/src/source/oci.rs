@@ -14,9 +14,9 @@ use super::blobs::{Blobs, What};
 use super::registry::Registry;
 use super::signature::Key;
 use crate::capability::exec::hex;
-use crate::config::Pull;
+use crate::config::PluginConfig;
 use crate::error::LoadCause;
-use crate::manifest::{MAX_COMPONENT, ManifestError};
+use crate::manifest::ManifestError;
 
 /// What registries call a component, now and earlier.
 const LAYERS: [&str; 3] = [
@@ -25,7 +25,7 @@ const LAYERS: [&str; 3] = [
     "application/vnd.module.wasm.content.layer.v1+wasm",
 ];
 /// The one layer of a signature's manifest, which has the tag `sha256-<hex>.sig`.
-const SIGNATURE_LAYER: &str = "application/vnd.witlet.signature.v1+ed25519";
+pub(super) const SIGNATURE_LAYER: &str = "application/vnd.witlet.signature.v1+ed25519";
 const MAX_MANIFEST: usize = 1 << 20;
 const MAX_SIGNATURE: usize = 1 << 10;
 
@@ -49,38 +49,44 @@ impl Reference {
             .strip_prefix("sha256:")
             .filter(|d| is_digest(d))
             .ok_or_else(|| format!("{digest:?} is no digest: write sha256: and 64 lower-case hexadecimal digits"))?;
-        let (registry, rest) = name
-            .split_once('/')
-            .ok_or_else(|| "write oci://HOST/REPOSITORY@sha256:…".to_owned())?;
-        let host = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-        if registry.is_empty() || !registry.chars().all(host) {
-            return Err(format!("{registry:?} is no host"));
-        }
-        let (repository, tag) = match rest.split_once(':') {
-            Some((repository, tag)) => (repository, Some(tag)),
-            None => (rest, None),
-        };
-        let component = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        };
-        if !repository.split('/').all(component) {
-            return Err(format!("{repository:?} is no repository"));
-        }
-        if let Some(tag) = tag
-            && (tag.is_empty() || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
-        {
-            return Err(format!("{tag:?} is no tag"));
-        }
+        let (registry, repository, tag) = parse_name(name)?;
         Ok(Self {
-            registry: registry.to_owned(),
-            repository: repository.to_owned(),
-            tag: tag.map(str::to_owned),
+            registry,
+            repository,
+            tag,
             digest: digest.to_owned(),
         })
     }
+}
+
+/// `HOST[:PORT]/REPOSITORY[:TAG]`
+pub(super) fn parse_name(name: &str) -> Result<(String, String, Option<String>), String> {
+    let (registry, rest) = name
+        .split_once('/')
+        .ok_or_else(|| "write oci://HOST/REPOSITORY@sha256:…".to_owned())?;
+    let host = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if registry.is_empty() || !registry.chars().all(host) {
+        return Err(format!("{registry:?} is no host"));
+    }
+    let (repository, tag) = match rest.split_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (rest, None),
+    };
+    let component = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+    };
+    if !repository.split('/').all(component) {
+        return Err(format!("{repository:?} is no repository"));
+    }
+    if let Some(tag) = tag
+        && (tag.is_empty() || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+    {
+        return Err(format!("{tag:?} is no tag"));
+    }
+    Ok((registry.to_owned(), repository.to_owned(), tag.map(str::to_owned)))
 }
 
 impl fmt::Display for Reference {
@@ -89,6 +95,9 @@ impl fmt::Display for Reference {
         write!(f, "{}/{}{tag}@sha256:{}", self.registry, self.repository, self.digest)
     }
 }
+
+/// A component as it is pushed and pulled.
+pub(super) const LAYER: &str = LAYERS[0];
 
 fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -143,11 +152,11 @@ fn only_layer(manifest: &[u8], types: &[&str]) -> Result<Layer, LoadCause> {
 
 pub(crate) async fn pull(
     reference: &Reference,
-    pull: &Pull,
+    config: &PluginConfig,
     key: Option<Key>,
     blobs: &Blobs,
 ) -> Result<Fetched, LoadCause> {
-    let registry = Registry::new(reference, pull);
+    let registry = Registry::new(&reference.registry, &reference.repository, &config.pull, "pull it from");
     // Who signed it comes before what it is.
     let signer = match key {
         Some(key) => {
@@ -167,8 +176,9 @@ pub(crate) async fn pull(
         }
     };
     let layer = layer_of(&manifest)?;
-    if layer.size > MAX_COMPONENT {
-        return Err(ManifestError::TooLarge { size: layer.size }.into());
+    let (size, most) = (layer.size, config.limits.component());
+    if size > most {
+        return Err(ManifestError::TooLarge { size, most }.into());
     }
     let bytes = match blobs.get(What::Layer, &layer.digest).await {
         Some(bytes) => bytes,

@@ -1,14 +1,14 @@
-//! As much of the distribution protocol as pulling needs: GET, its two ways to authenticate, and redirects.
+//! As much of the distribution protocol as pulling and pushing need: requests, its two ways to authenticate, and redirects.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -17,7 +17,6 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::oci::Reference;
 use crate::config::Pull;
 use crate::error::LoadCause;
 
@@ -30,55 +29,113 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_TOKEN: usize = 64 << 10;
 
 pub(super) struct Registry<'a> {
-    reference: &'a Reference,
+    /// With its port, if one is written.
+    registry: &'a str,
+    repository: &'a str,
     pull: &'a Pull,
+    /// What fails when it fails: `pull it from`.
+    doing: &'static str,
+    /// What the last challenge led to.
+    authorization: Mutex<Option<String>>,
 }
 
-struct Answer {
-    status: StatusCode,
-    location: Option<String>,
+/// What is sent.
+#[derive(Clone)]
+pub(super) struct Message {
+    pub(super) method: Method,
+    /// Below the repository, or a URL that the registry gave.
+    pub(super) to: String,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) location: Option<String>,
     challenge: Option<String>,
-    body: Bytes,
+    pub(super) body: Bytes,
 }
 
 impl<'a> Registry<'a> {
-    pub(super) fn new(reference: &'a Reference, pull: &'a Pull) -> Self {
-        Self { reference, pull }
+    pub(super) fn new(registry: &'a str, repository: &'a str, pull: &'a Pull, doing: &'static str) -> Self {
+        Self {
+            registry,
+            repository,
+            pull,
+            doing,
+            authorization: Mutex::default(),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<String>> {
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `manifests/…` or `blobs/…` of the repository.
     pub(super) async fn get(&self, path: &str, most: usize) -> Result<Vec<u8>, LoadCause> {
-        let work = self.try_get(path, most);
+        let message = Message {
+            method: Method::GET,
+            to: path.to_owned(),
+            content_type: "",
+            body: Bytes::new(),
+        };
+        let answer = self.send(&message, most).await?;
+        if answer.status.is_success() {
+            return Ok(answer.body.to_vec());
+        }
+        Err(self.refused(path, answer.status))
+    }
+
+    pub(super) fn refused(&self, path: &str, status: StatusCode) -> LoadCause {
+        let repository = self.repository;
+        self.failed(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "it does not let us; check pull.credentials".to_owned(),
+            StatusCode::NOT_FOUND => format!("it has no {path} in {repository}"),
+            status => format!("it answered {status} to {path}"),
+        })
+    }
+
+    /// One message and its answer, whatever it is; redirects of reads are followed.
+    pub(super) async fn send(&self, message: &Message, most: usize) -> Result<Answer, LoadCause> {
+        let work = self.try_send(message, most);
         match tokio::time::timeout(PATIENCE, work).await {
             Ok(result) => result,
             Err(_) => Err(self.failed("it did not answer within a minute")),
         }
     }
 
-    fn failed(&self, why: impl std::fmt::Display) -> LoadCause {
-        LoadCause::Fetch(format!("cannot pull it from {}: {why}", self.reference.registry))
+    pub(super) fn failed(&self, why: impl std::fmt::Display) -> LoadCause {
+        LoadCause::Fetch(format!("cannot {} {}: {why}", self.doing, self.registry))
     }
 
-    async fn try_get(&self, path: &str, most: usize) -> Result<Vec<u8>, LoadCause> {
-        let Reference {
-            registry, repository, ..
-        } = self.reference;
+    async fn try_send(&self, message: &Message, most: usize) -> Result<Answer, LoadCause> {
+        let (registry, to) = (self.registry, &message.to);
         let scheme = if self.pull.plain_http { "http" } else { "https" };
-        let mut url = format!("{scheme}://{registry}/v2/{repository}/{path}");
-        let mut authorization: Option<String> = None;
+        let mut url = if to.starts_with('/') {
+            format!("{scheme}://{registry}{to}")
+        } else if to.contains("://") {
+            to.clone()
+        } else {
+            format!("{scheme}://{registry}/v2/{}/{to}", self.repository)
+        };
+        let mut authorization = self.known().clone();
+        let mut asked = false;
         let mut redirects = 0;
         loop {
             let uri: Uri = url.parse().map_err(|e| self.failed(format!("{url}: {e}")))?;
             let own = uri.authority().is_some_and(|a| a.as_str() == registry);
             // Whoever a registry points at gets none of our credentials.
             let shown = authorization.as_deref().filter(|_| own);
-            let answer = self.exchange(&uri, shown, most).await?;
-            if answer.status == StatusCode::UNAUTHORIZED && own && authorization.is_none() {
+            let answer = self.exchange(&uri, shown, message, most).await?;
+            if answer.status == StatusCode::UNAUTHORIZED && own && !asked {
+                asked = true;
                 let challenge = answer.challenge.unwrap_or_default();
                 authorization = Some(self.authorize(&challenge).await?);
+                self.known().clone_from(&authorization);
                 continue;
             }
             if answer.status.is_redirection()
+                && message.method == Method::GET
                 && let Some(location) = answer.location
             {
                 redirects += 1;
@@ -93,21 +150,17 @@ impl<'a> Registry<'a> {
                 };
                 continue;
             }
-            if answer.status.is_success() {
-                return Ok(answer.body.to_vec());
-            }
-            let what = match answer.status {
-                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    "it does not let us; check pull.credentials".to_owned()
-                }
-                StatusCode::NOT_FOUND => format!("it has no {path} in {repository}"),
-                status => format!("it answered {status} to {path}"),
-            };
-            return Err(self.failed(what));
+            return Ok(answer);
         }
     }
 
-    async fn exchange(&self, uri: &Uri, authorization: Option<&str>, most: usize) -> Result<Answer, LoadCause> {
+    async fn exchange(
+        &self,
+        uri: &Uri,
+        authorization: Option<&str>,
+        message: &Message,
+        most: usize,
+    ) -> Result<Answer, LoadCause> {
         let secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") if self.pull.plain_http => false,
@@ -125,14 +178,21 @@ impl<'a> Registry<'a> {
             .to_owned();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        let mut request = Request::get(path)
+        let mut request = Request::builder()
+            .method(message.method.clone())
+            .uri(path)
             .header(HOST, authority.as_str())
             .header(USER_AGENT, concat!("witlet/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, ACCEPTED);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|e| self.failed(e))?;
+        if !message.content_type.is_empty() {
+            request = request.header(CONTENT_TYPE, message.content_type);
+        }
+        let request = request
+            .body(Full::new(message.body.clone()))
+            .map_err(|e| self.failed(e))?;
         let stream = TcpStream::connect((host.as_str(), port))
             .await
             .map_err(|e| self.failed(e))?;
@@ -147,7 +207,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    async fn talk<S>(&self, stream: S, request: Request<Empty<Bytes>>, most: usize) -> Result<Answer, LoadCause>
+    async fn talk<S>(&self, stream: S, request: Request<Full<Bytes>>, most: usize) -> Result<Answer, LoadCause>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -244,7 +304,13 @@ impl<'a> Registry<'a> {
         }
         let uri: Uri = url.parse().map_err(|e| self.failed(format!("{url}: {e}")))?;
         let basic = basic.map(|b| format!("Basic {b}"));
-        let answer = self.exchange(&uri, basic.as_deref(), MAX_TOKEN).await?;
+        let message = Message {
+            method: Method::GET,
+            to: url,
+            content_type: "",
+            body: Bytes::new(),
+        };
+        let answer = self.exchange(&uri, basic.as_deref(), &message, MAX_TOKEN).await?;
         if !answer.status.is_success() {
             return Err(self.failed(format!(
                 "{} gave no token ({}); check pull.credentials",
@@ -280,10 +346,7 @@ impl<'a> Registry<'a> {
         let unusable = |why: String| LoadCause::Config(format!("pull.credentials {}: {why}", path.display()));
         let text = tokio::fs::read(path).await.map_err(|e| unusable(e.to_string()))?;
         let file: File = serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
-        let auth = file
-            .auths
-            .into_iter()
-            .find(|(host, _)| bare(host) == self.reference.registry);
+        let auth = file.auths.into_iter().find(|(host, _)| bare(host) == self.registry);
         Ok(auth.and_then(|(_, auth)| match auth {
             Auth { auth: Some(auth), .. } => Some(auth),
             Auth {

@@ -10,7 +10,7 @@ use crate::capability::pod_net::words;
 use crate::error::LoadCause;
 
 /// What stands before the 32 bytes of an ed25519 key in its SubjectPublicKeyInfo (RFC 8410).
-const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub(super) const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 const SIGNATURE: usize = 64;
 /// A key file is a few lines.
 const MAX_KEY: u64 = 16 << 10;
