@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use witlet_sdk_build::{c, javascript, python};
 
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -74,6 +75,9 @@ const WASM_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", "lld-19"];
 
 /// Installs what is missing, or says how.
 pub(crate) fn run(root: &Path, purpose: For) -> Result<()> {
+    if purpose == For::Everything {
+        fetch_languages();
+    }
     let mut missing: Vec<&str> = Vec::new();
     let needs = RUNNING
         .iter()
@@ -82,10 +86,13 @@ pub(crate) fn run(root: &Path, purpose: For) -> Result<()> {
     if !has_wasm(root) && !add_wasm_target(root) {
         missing.extend(WASM_PACKAGES);
     }
-    // Nice to have: the demo does without, the tests do not.
+    // Nice to have: the demo does without; the tests do not, or skip what needs it.
     let kubectl = purpose == For::Everything && !program("kubectl") && is_packaged("kubernetes-client");
     if kubectl {
         missing.push("kubernetes-client");
+    }
+    if purpose == For::Everything && c::clang().is_err() && c::PACKAGES.into_iter().all(is_packaged) {
+        missing.extend(c::PACKAGES);
     }
     if missing.is_empty() {
         return Ok(());
@@ -116,6 +123,16 @@ pub(crate) fn run(root: &Path, purpose: For) -> Result<()> {
         witlet_lab::run(&mut apt(&install)).with_context(|| format!("could not install; try `{line}`"))?;
     }
     Ok(())
+}
+
+/// What makes components of JavaScript and Python. Nothing else needs it: without it those tests are skipped.
+fn fetch_languages() {
+    let fetched = [("JavaScript", javascript::install()), ("Python", python::install())];
+    for (language, result) in fetched {
+        if let Err(error) = result {
+            println!("plugins in {language} will not be tested: {error:#}");
+        }
+    }
 }
 
 /// What every lab needs beside programs.

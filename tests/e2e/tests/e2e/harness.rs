@@ -20,6 +20,18 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// For all of them. What hangs after that hangs for ever, and whoever waits for the result wants to see what there is.
 const WHOLE: Duration = Duration::from_secs(40 * 60);
 
+/// Why a scenario proved nothing: something that this machine lacks.
+#[derive(Debug)]
+pub(crate) struct Skipped(pub(crate) String);
+
+impl std::fmt::Display for Skipped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
 pub(crate) type Run = fn(Ctx) -> BoxFuture<'static, Result<()>>;
 
 #[derive(Clone, Copy)]
@@ -184,6 +196,9 @@ fn report(scenario: Scenario, (outcome, took): (Result<()>, Duration), failed: &
     match outcome {
         Ok(()) => println!("test {} ... ok ({:.1} s)", scenario.name, took.as_secs_f32()),
         Err(error) => {
+            if let Some(why) = error.downcast_ref::<Skipped>() {
+                return println!("test {} ... skipped: {why}", scenario.name);
+            }
             println!(
                 "test {} ... FAILED ({:.1} s)\n    {error:#}",
                 scenario.name,

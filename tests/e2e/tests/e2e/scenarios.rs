@@ -5,6 +5,7 @@ mod config;
 mod deletion;
 mod images;
 mod kubectl;
+mod languages;
 mod lifecycle;
 mod network;
 mod plugins;
@@ -152,6 +153,12 @@ scenarios! {
     }
     alone sinks::{
         logs_and_metrics_reach_a_collector,
+    }
+    together languages::{
+        rust,
+        javascript,
+        python,
+        c,
     }
     alone plugins::{
         a_looping_plugin_harms_nobody,

@@ -1,26 +1,35 @@
 //! Does a component look like the plugin that it says it is?
 //!
-//! Looks only at names: whether the host can link and call it is the host's own test.
+//! Looks only at names: whether the host can link and call it is the host's own test (`witlet-plugin check` asks it).
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use wasmparser::{Parser, Payload};
+use wit_component::DecodedWasm;
+use wit_parser::WorldItem;
 
+/// The custom section with the manifest.
+pub const MANIFEST: &str = "witlet:manifest";
 const TRACK: &str = "0.1";
 const VERSION: &str = "0.1.0";
 
 /// What a component shows of itself.
-#[derive(Debug, Default)]
-struct Seen {
-    imports: BTreeSet<String>,
-    exports: BTreeSet<String>,
-    manifests: Vec<Vec<u8>>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub imports: BTreeSet<String>,
+    /// Those of the imports that have functions: types alone need no grant.
+    pub called: BTreeSet<String>,
+    pub exports: BTreeSet<String>,
+    /// As they stand in their sections; a plugin has one.
+    pub manifests: Vec<Vec<u8>>,
+    /// Bytes that its memories begin with.
+    pub memory: u64,
 }
 
 /// The names in `encoded` must fit the plugin `name` and the manifest in it.
-pub(super) fn component(name: &str, encoded: &[u8]) -> Result<()> {
+pub fn component(name: &str, encoded: &[u8]) -> Result<()> {
     let seen = look(encoded)?;
     let [manifest] = seen.manifests.as_slice() else {
         bail!("{} manifests instead of one", seen.manifests.len());
@@ -73,7 +82,7 @@ pub(super) fn component(name: &str, encoded: &[u8]) -> Result<()> {
 }
 
 /// The interface that a kind exports.
-fn entry(kind: &str) -> Result<&'static str> {
+pub fn entry(kind: &str) -> Result<&'static str> {
     Ok(match kind {
         "probe" => "probe",
         "volume" | "network" => "driver",
@@ -84,7 +93,7 @@ fn entry(kind: &str) -> Result<&'static str> {
 }
 
 /// The packages of what a plugin may export besides.
-fn optional(kind: &str) -> &'static [&'static str] {
+pub fn optional(kind: &str) -> &'static [&'static str] {
     match kind {
         "policy" => &["witlet:lifecycle/", "witlet:policy-hooks/"],
         _ => &["witlet:lifecycle/"],
@@ -99,7 +108,8 @@ fn capability(import: &str) -> Option<String> {
     (!free.contains(&interface)).then(|| interface.to_owned())
 }
 
-fn look(encoded: &[u8]) -> Result<Seen> {
+/// Reads the names, and nothing of what is behind them.
+pub fn look(encoded: &[u8]) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(encoded) {
@@ -116,13 +126,33 @@ fn look(encoded: &[u8]) -> Result<Seen> {
                     seen.exports.insert(export?.name.name.to_owned());
                 }
             }
-            Payload::CustomSection(section) if section.name() == "witlet:manifest" => {
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let memory = memory?;
+                    let page = 1_u64 << memory.page_size_log2.unwrap_or(16);
+                    seen.memory = seen.memory.saturating_add(memory.initial.saturating_mul(page));
+                }
+            }
+            Payload::CustomSection(section) if section.name() == MANIFEST => {
                 seen.manifests.push(section.data().to_vec());
             }
             _ => {}
         }
     }
+    seen.called = called(encoded).unwrap_or_else(|| seen.imports.clone());
     Ok(seen)
+}
+
+fn called(encoded: &[u8]) -> Option<BTreeSet<String>> {
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(encoded).ok()? else {
+        return None;
+    };
+    let imports = resolve.worlds.get(world)?.imports.values();
+    let with_functions = imports.filter_map(|item| match item {
+        WorldItem::Interface { id, .. } if !resolve.interfaces.get(*id)?.functions.is_empty() => resolve.id_of(*id),
+        _ => None,
+    });
+    Some(with_functions.collect())
 }
 
 #[cfg(test)]
