@@ -1,7 +1,6 @@
 //! Which events are news, which repeat others, and which are too many. Without a clock of its own.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -46,15 +45,10 @@ const MEMORY: usize = 4096;
 
 pub(super) struct Correlator {
     node_name: String,
-    spam: Recent<ObjectKey, Bucket>,
-    similar: Recent<SimilarKey, Similar>,
-    known: Recent<EventKey, Event>,
+    spam: Recent<Bucket>,
+    similar: Recent<Similar>,
+    known: Recent<Known>,
 }
-
-type ObjectKey = (String, String, String, String);
-/// Object, field, type, reason.
-type SimilarKey = (ObjectKey, String, bool, String);
-type EventKey = (SimilarKey, String);
 
 struct Bucket {
     tokens: f64,
@@ -62,8 +56,15 @@ struct Bucket {
 }
 
 struct Similar {
-    messages: Vec<String>,
+    messages: Vec<Box<str>>,
     at: Timestamp,
+}
+
+/// Of an event that was sent, what its next one cannot say itself. There are thousands of them.
+struct Known {
+    name: Box<str>,
+    count: i32,
+    first: Timestamp,
 }
 
 impl Correlator {
@@ -80,18 +81,14 @@ impl Correlator {
     pub(super) fn take(&mut self, told: &Told) -> Option<Send> {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let object = &told.object;
-        let object_key = (
-            text(&object.kind),
-            text(&object.namespace),
-            text(&object.name),
-            text(&object.uid),
-        );
-        let similar_key = (
-            object_key.clone(),
-            text(&object.field_path),
-            told.warning,
-            told.reason.clone(),
-        );
+        let object_key = key([
+            &text(&object.kind),
+            &text(&object.namespace),
+            &text(&object.name),
+            &text(&object.uid),
+        ]);
+        let level = if told.warning { "W" } else { "N" };
+        let similar_key = key([&object_key, &text(&object.field_path), level, &told.reason]);
 
         // Too many different messages: they share one event, and its message is the latest.
         let similar = self.similar.entry(&similar_key, || Similar {
@@ -102,8 +99,8 @@ impl Correlator {
             similar.messages.clear();
         }
         similar.at = told.at;
-        if !similar.messages.contains(&told.message) && similar.messages.len() < SIMILAR {
-            similar.messages.push(told.message.clone());
+        if !similar.messages.iter().any(|m| **m == told.message) && similar.messages.len() < SIMILAR {
+            similar.messages.push(told.message.as_str().into());
         }
         let combined = similar.messages.len() >= SIMILAR;
         let message = if combined {
@@ -111,8 +108,8 @@ impl Correlator {
         } else {
             told.message.clone()
         };
-        let identity = if combined { String::new() } else { told.message.clone() };
-        let key = (similar_key, identity);
+        let identity = if combined { "" } else { told.message.as_str() };
+        let known_key = key([&similar_key, identity]);
 
         let bucket = self.spam.entry(&object_key, || Bucket {
             tokens: SPAM_BURST,
@@ -126,50 +123,52 @@ impl Correlator {
         }
         bucket.tokens -= 1.0;
 
-        if let Some(event) = self.known.get(&key) {
-            event.count = Some(event.count.unwrap_or(1).saturating_add(1));
-            event.last_timestamp = Some(Time(told.at));
-            event.message = Some(message);
-            return Some(Send::Again {
-                event: Box::new(event.clone()),
-            });
+        if let Some(known) = self.known.get(&known_key) {
+            known.count = known.count.saturating_add(1);
+            let event = event(&self.node_name, told, message, known);
+            return Some(Send::Again { event: Box::new(event) });
         }
-        let event = self.event(told, message);
-        self.known.insert(key, event.clone());
+        let name = object.name.as_deref().unwrap_or_default();
+        let known = Known {
+            name: format!("{name}.{:x}", told.at.as_nanosecond().max(0)).into(),
+            count: 1,
+            first: told.at,
+        };
+        let event = event(&self.node_name, told, message, &known);
+        self.known.insert(known_key, known);
         Some(Send::New(Box::new(event)))
     }
+}
 
-    /// The shape that kubectl and everybody else knows of the kubelet's events.
-    fn event(&self, told: &Told, message: String) -> Event {
-        let name = told.object.name.as_deref().unwrap_or_default();
-        let namespace = told
-            .object
-            .namespace
-            .clone()
-            .filter(|n| !n.is_empty())
-            .unwrap_or_else(|| "default".into());
-        Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}.{:x}", told.at.as_nanosecond().max(0))),
-                namespace: Some(namespace),
-                ..ObjectMeta::default()
-            },
-            involved_object: told.object.clone(),
-            type_: Some(if told.warning { "Warning" } else { "Normal" }.into()),
-            reason: Some(told.reason.clone()),
-            message: Some(message),
-            count: Some(1),
-            first_timestamp: Some(Time(told.at)),
-            last_timestamp: Some(Time(told.at)),
-            reporting_component: Some("kubelet".into()),
-            reporting_instance: Some(self.node_name.clone()),
-            source: Some(EventSource {
-                component: Some("kubelet".into()),
-                host: Some(self.node_name.clone()),
-            }),
-            ..Event::default()
-        }
+/// The shape that kubectl and everybody else knows of the kubelet's events.
+fn event(node_name: &str, told: &Told, message: String, known: &Known) -> Event {
+    let namespace = told.object.namespace.clone().filter(|n| !n.is_empty());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(known.name.to_string()),
+            namespace: Some(namespace.unwrap_or_else(|| "default".into())),
+            ..ObjectMeta::default()
+        },
+        involved_object: told.object.clone(),
+        type_: Some(if told.warning { "Warning" } else { "Normal" }.into()),
+        reason: Some(told.reason.clone()),
+        message: Some(message),
+        count: Some(known.count),
+        first_timestamp: Some(Time(known.first)),
+        last_timestamp: Some(Time(told.at)),
+        reporting_component: Some("kubelet".into()),
+        reporting_instance: Some(node_name.to_owned()),
+        source: Some(EventSource {
+            component: Some("kubelet".into()),
+            host: Some(node_name.to_owned()),
+        }),
+        ..Event::default()
     }
+}
+
+/// One text for several: none of them has a NUL in it, or the API had refused it.
+fn key<const N: usize>(parts: [&str; N]) -> Box<str> {
+    parts.join("\0").into()
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> i64 {
@@ -177,12 +176,12 @@ fn seconds(from: Timestamp, to: Timestamp) -> i64 {
 }
 
 /// A map that forgets what was not used for longest. Finding that is slow, and happens for a tenth of the map at once.
-struct Recent<K, V> {
-    entries: HashMap<K, (u64, V)>,
+struct Recent<V> {
+    entries: HashMap<Box<str>, (u64, V)>,
     clock: u64,
 }
 
-impl<K: Eq + Hash + Clone, V> Recent<K, V> {
+impl<V> Recent<V> {
     fn new() -> Self {
         Self {
             entries: HashMap::new(),
@@ -190,7 +189,7 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         }
     }
 
-    fn get(&mut self, key: &K) -> Option<&mut V> {
+    fn get(&mut self, key: &str) -> Option<&mut V> {
         self.clock += 1;
         let clock = self.clock;
         self.entries.get_mut(key).map(|(used, value)| {
@@ -199,19 +198,19 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         })
     }
 
-    fn insert(&mut self, key: K, value: V) {
+    fn insert(&mut self, key: Box<str>, value: V) {
         self.make_room();
         self.clock += 1;
         self.entries.insert(key, (self.clock, value));
     }
 
-    fn entry(&mut self, key: &K, new: impl FnOnce() -> V) -> &mut V {
+    fn entry(&mut self, key: &str, new: impl FnOnce() -> V) -> &mut V {
         if !self.entries.contains_key(key) {
             self.make_room();
         }
         self.clock += 1;
         let clock = self.clock;
-        let (used, value) = self.entries.entry(key.clone()).or_insert_with(|| (clock, new()));
+        let (used, value) = self.entries.entry(key.into()).or_insert_with(|| (clock, new()));
         *used = clock;
         value
     }

@@ -61,7 +61,8 @@ impl Entry {
             labels,
             fields,
             touched,
-            json: json.into(),
+            // Without the room to grow: the object stays for long.
+            json: json.into_boxed_slice().into(),
         })
     }
 
