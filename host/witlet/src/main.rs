@@ -6,6 +6,7 @@ mod configz;
 mod files;
 mod kubelet;
 mod machine;
+mod memory;
 mod plugin;
 mod proxy;
 mod reload;
@@ -57,6 +58,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    memory::settle_allocator();
     let arguments: Vec<String> = std::env::args_os()
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
