@@ -35,6 +35,7 @@ use crate::serve::NodeService;
 use crate::stats::{self, Stats};
 use crate::status::StatusWriter;
 use crate::supervisor::{Sources, Supervisor, SyncLoop};
+use crate::turns::Turns;
 use crate::users::Users;
 use crate::{cni, http, sinks};
 
@@ -134,6 +135,8 @@ impl Agent {
             intervals: config.intervals.clone(),
             rules,
             metrics: metrics.clone(),
+            ups: Turns::of_this_machine(),
+            downs: Turns::of_this_machine(),
             ports: ports.clone(),
         });
         let mut tasks = JoinSet::new();

@@ -33,6 +33,7 @@ use crate::pleg::Nudges;
 use crate::probes::ProbeRunner;
 use crate::status::StatusWriter;
 use crate::supervisor::SyncLoop;
+use crate::turns::Turns;
 use crate::users::Users;
 
 /// The adapters, as the binary chose them.
@@ -104,6 +105,9 @@ pub struct Context {
     pub sync_loop: SyncLoop,
     pub allocations: Arc<Allocations>,
     pub metrics: Arc<Metrics>,
+    /// To set a sandbox up, and to take one down.
+    pub ups: Turns,
+    pub downs: Turns,
 }
 
 impl Context {
