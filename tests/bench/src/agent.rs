@@ -1,6 +1,7 @@
 //! Pods through the agent's API.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
-use witlet_lab::{Agent, PAUSE};
+use witlet_lab::{Agent, DEMO_WEB, PAUSE};
 
 use crate::stats::Samples;
 
@@ -28,7 +29,11 @@ struct Seen {
 
 pub(crate) struct Node {
     agent: Agent,
-    pods: Api<Pod>,
+    /// To the API that kubectl talks to.
+    pub(crate) api: Client,
+    /// To the node's own HTTPS server.
+    pub(crate) server: Client,
+    pub(crate) pods: Api<Pod>,
     seen: watch::Receiver<Arc<BTreeMap<String, Seen>>>,
 }
 
@@ -41,24 +46,66 @@ pub(crate) struct Burst {
     pub(crate) rss: u64,
 }
 
+pub(crate) struct Use {
+    /// Of one processor.
+    pub(crate) cpu_percent: f64,
+    pub(crate) rss: u64,
+}
+
 pub(crate) struct Started {
-    names: Vec<String>,
+    pub(crate) names: Vec<String>,
     all_ready: Duration,
     each_ready: Samples,
+}
+
+/// What a pod is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Make {
+    /// One container that ends at once when told to.
+    Idle,
+    /// A web server that is asked each second whether it is ready, and logs it.
+    Probed,
 }
 
 impl Node {
     pub(crate) async fn new(agent: Agent) -> Result<Self> {
         let kubeconfig = Kubeconfig::read_from(&agent.endpoints.kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let pods: Api<Pod> = Api::namespaced(Client::try_from(config)?, "default");
+        let mut server = config.clone();
+        server.cluster_url = agent.endpoints.server.parse()?;
+        // Its certificate is the node's own; the client is the one that has to prove who it is.
+        server.accept_invalid_certs = true;
+        let (api, server) = (Client::try_from(config)?, Client::try_from(server)?);
+        let pods: Api<Pod> = Api::namespaced(api.clone(), "default");
         let (send, seen) = watch::channel(Arc::default());
         tokio::spawn(follow(pods.clone(), send));
-        Ok(Self { agent, pods, seen })
+        Ok(Self {
+            agent,
+            api,
+            server,
+            pods,
+            seen,
+        })
     }
 
     pub(crate) fn usage(&self) -> Result<(Duration, u64)> {
         self.agent.usage()
+    }
+
+    /// What the agent uses over this time, while nobody asks anything of it.
+    pub(crate) async fn over(&self, time: Duration) -> Result<Use> {
+        let (before, _) = self.usage()?;
+        tokio::time::sleep(time).await;
+        let (after, rss) = self.usage()?;
+        Ok(Use {
+            cpu_percent: 100.0 * (after - before).as_secs_f64() / time.as_secs_f64(),
+            rss,
+        })
+    }
+
+    /// Of the lab: where logs and state lie.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.agent.log().with_file_name("logs")
     }
 
     pub(crate) fn metrics(&self) -> Result<String> {
@@ -67,7 +114,7 @@ impl Node {
 
     /// So many pods at once, and away again.
     pub(crate) async fn burst(&self, prefix: &str, count: usize) -> Result<Burst> {
-        let started = self.start(prefix, count).await?;
+        let started = self.start(prefix, count, Make::Idle).await?;
         let (_, rss) = self.usage()?;
         let (all_ready, each_ready) = (started.all_ready, started.each_ready.clone());
         let all_gone = self.finish(started).await?;
@@ -80,11 +127,11 @@ impl Node {
     }
 
     /// Creates them and waits until all are Ready.
-    pub(crate) async fn start(&self, prefix: &str, count: usize) -> Result<Started> {
+    pub(crate) async fn start(&self, prefix: &str, count: usize, make: Make) -> Result<Started> {
         let names: Vec<String> = (0..count).map(|i| format!("{prefix}{i}")).collect();
         let start = Instant::now();
         let create = |name: &String| {
-            let pod = pod(name);
+            let pod = pod(name, make);
             async move {
                 let created = Instant::now();
                 self.pods
@@ -203,8 +250,15 @@ fn is_ready(pod: &Pod) -> bool {
         .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// One container that ends at once when told to.
-fn pod(name: &str) -> Result<Pod> {
+fn pod(name: &str, make: Make) -> Result<Pod> {
+    let container: Value = match make {
+        Make::Idle => json!({ "name": "main", "image": PAUSE }),
+        Make::Probed => json!({
+            "name": "main",
+            "image": DEMO_WEB,
+            "readinessProbe": { "httpGet": { "path": "/healthz", "port": 8080 }, "periodSeconds": 1 },
+        }),
+    };
     Ok(serde_json::from_value(json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -212,7 +266,7 @@ fn pod(name: &str) -> Result<Pod> {
         "spec": {
             "terminationGracePeriodSeconds": 5,
             "automountServiceAccountToken": false,
-            "containers": [{ "name": "main", "image": PAUSE }],
+            "containers": [container],
         },
     }))?)
 }

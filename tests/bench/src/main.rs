@@ -1,25 +1,30 @@
 //! How fast pods come and go, beside what the container runtime alone needs for the same calls.
 //!
 //! Two labs run side by side in one go, so that both see the same machine: in one the agent starts pods that come through its
-//! API, in the other the same CRI calls are made directly, with the classic CNI plugins. What matters are the ratios.
+//! API, in the other the same CRI calls are made directly, with the classic CNI plugins. What matters are the ratios. Then what
+//! the node's server and its plugins cost.
 //!
 //! `cargo xtask bench [--json FILE]` builds everything optimized and runs it.
 
 mod agent;
 mod floor;
+mod plugin_host;
 mod plugins;
 mod report;
+mod serving;
 mod stats;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use witlet_cri::Cri;
 use witlet_lab::Lab;
 
-use agent::Node;
+use agent::{Make, Node};
 use floor::Floor;
 use report::Report;
 use stats::Samples;
@@ -27,9 +32,11 @@ use stats::Samples;
 /// Pods one after the other.
 const SINGLES: usize = 21;
 /// Pods at once.
-const BURSTS: [usize; 2] = [30, 100];
-/// Over this time the agent's use of the processor with nothing to do is measured.
-const IDLE: Duration = Duration::from_secs(20);
+const BURSTS: [usize; 2] = [30, MANY];
+/// Pods of a well-filled node.
+const MANY: usize = 100;
+/// Over this time the agent's use of the processor is measured while pods just run.
+const STILL: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     witlet_lab::run_guardian_if_asked();
@@ -60,7 +67,8 @@ fn start() -> Result<()> {
     let lab = Lab::new()?;
     lab.link_cni("witlet-cni", &cni)?;
     lab.containerd()?.import(&images)?;
-    lab.write_agent_config("")?;
+    // The long log is written by the benchmark: nobody shall cut it meanwhile.
+    lab.write_agent_config("[logs]\nmax_size = \"0B\"\n")?;
     let bare = Lab::new()?;
     bare.write_classic_cni()?;
     bare.containerd()?.import(&images)?;
@@ -71,8 +79,9 @@ fn start() -> Result<()> {
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
+        let cri = witlet_cri::connect(witlet_cri::Config::new(lab.names().runtime_endpoint())).await?;
         tokio::select! {
-            outcome = measure(Node::new(agent).await?, Floor::new(&bare).await?) => outcome,
+            outcome = measure(Node::new(agent).await?, Floor::new(&bare).await?, cri, &witlet) => outcome,
             () = interrupted() => bail!("interrupted"),
         }
     });
@@ -95,12 +104,66 @@ async fn interrupted() {
     }
 }
 
-async fn measure(node: Node, floor: Floor) -> Result<Report> {
+async fn measure(node: Node, floor: Floor, cri: Cri, witlet: &Path) -> Result<Report> {
     let (_, rss_start) = node.usage()?;
     // The first pod pays for caches and the bridge.
     node.burst("warm", 1).await?;
     floor.burst("warm", 1, 1).await?;
 
+    let single = singles(&node, &floor).await?;
+    let mut bursts = Vec::new();
+    for count in BURSTS {
+        bursts.push(burst(&node, &floor, count).await?);
+    }
+
+    println!("{MANY} pods that stay, for {STILL:?}");
+    let up = node.start("idle", MANY, Make::Idle).await?;
+    let idle = node.over(STILL).await?;
+    println!("asking for metrics");
+    let scrapes = serving::scrapes(&node).await?;
+    node.finish(up).await?;
+
+    println!("{MANY} pods that are probed each second, for {STILL:?}");
+    let up = node.start("probed", MANY, Make::Probed).await?;
+    let probed = node.over(STILL).await?;
+    println!("their logs are followed, for {STILL:?}");
+    let followed = serving::followers(&node, &up.names, STILL).await?;
+    println!("commands are run in them");
+    let commands = serving::commands(&node, &cri, &up.names).await?;
+    node.finish(up).await?;
+    println!("a long log is read");
+    let long_log = serving::long_log(&node).await?;
+
+    let (cpu_all, rss_end) = node.usage()?;
+    let calls = plugins::costs(&node.metrics()?);
+    println!("plugins, without a node");
+    let host = plugin_host::measure(Arc::new(cri), witlet).await?;
+    Ok(Report(json!({
+        "cpus": cpus(),
+        "single": single,
+        "bursts": bursts,
+        "agent": {
+            "rss_mib_start": mib(rss_start),
+            "rss_mib_100_pods": mib(idle.rss),
+            "rss_mib_100_pods_probed": mib(probed.rss),
+            "rss_mib_end": mib(rss_end),
+            "cpu_s_in_all": cpu_all.as_secs_f64(),
+            "cpu_percent_idle_100_pods": idle.cpu_percent,
+            "cpu_percent_100_pods_probed": probed.cpu_percent,
+        },
+        "serving": {
+            "scrapes": scrapes,
+            "followers": followed,
+            "commands": commands,
+            "long_log": long_log,
+        },
+        "plugins": calls,
+        "plugin_host": host,
+    })))
+}
+
+/// One pod after the other, here and there in turns.
+async fn singles(node: &Node, floor: &Floor) -> Result<Value> {
     println!("{SINGLES} pods one by one, in turns");
     let (mut ready, mut gone, mut up, mut down) = (
         Samples::default(),
@@ -116,59 +179,43 @@ async fn measure(node: Node, floor: Floor) -> Result<Report> {
         up.add(one.all_ready);
         down.add(one.all_gone);
     }
-    let single = json!({
+    Ok(json!({
         "pods": SINGLES,
         "create_to_ready": ready.compared(&up),
         "create_to_gone": gone.compared(&down),
-    });
-
-    let mut bursts = Vec::new();
-    for count in BURSTS {
-        println!("{count} pods at once");
-        let (cpu_before, _) = node.usage()?;
-        let mine = node.burst(&format!("burst{count}"), count).await?;
-        let (cpu_after, _) = node.usage()?;
-        let one = floor.burst(&format!("burst{count}-1-"), count, 1).await?;
-        let four = floor.burst(&format!("burst{count}-4-"), count, 4).await?;
-        bursts.push(json!({
-            "pods": count,
-            "create_to_ready": beside(mine.all_ready, one.all_ready, four.all_ready),
-            "create_to_gone": beside(mine.all_gone, one.all_gone, four.all_gone),
-            "ready_p50_s": mine.each_ready.p50(),
-            "agent_cpu_s": (cpu_after - cpu_before).as_secs_f64(),
-            "agent_rss_mib_while_up": mib(mine.rss),
-        }));
-    }
-
-    println!("{} pods that stay, for {IDLE:?}", BURSTS[1]);
-    let up = node.start("idle", BURSTS[1]).await?;
-    let (cpu_before, rss_full) = node.usage()?;
-    tokio::time::sleep(IDLE).await;
-    let (cpu_after, rss_idle) = node.usage()?;
-    node.finish(up).await?;
-
-    let (cpu_all, rss_end) = node.usage()?;
-    let plugins = plugins::costs(&node.metrics()?);
-    let agent = json!({
-        "rss_mib_start": mib(rss_start),
-        "rss_mib_100_pods": mib(rss_full.max(rss_idle)),
-        "rss_mib_end": mib(rss_end),
-        "cpu_s_in_all": cpu_all.as_secs_f64(),
-        "cpu_percent_idle_100_pods": 100.0 * (cpu_after - cpu_before).as_secs_f64() / IDLE.as_secs_f64(),
-    });
-    Ok(Report(
-        json!({ "cpus": cpus(), "single": single, "bursts": bursts, "agent": agent, "plugins": plugins }),
-    ))
+    }))
 }
 
-/// A time beside the two floors.
-fn beside(mine: Duration, one: Duration, four: Duration) -> Value {
+/// Many at once, beside the floor one at a time, a few at a time, and all at once as the agent does it.
+async fn burst(node: &Node, floor: &Floor, count: usize) -> Result<Value> {
+    println!("{count} pods at once");
+    let (cpu_before, _) = node.usage()?;
+    let mine = node.burst(&format!("burst{count}"), count).await?;
+    let (cpu_after, _) = node.usage()?;
+    let (mut ready, mut gone) = (Vec::new(), Vec::new());
+    for at_a_time in [1, 4, count] {
+        let there = floor
+            .burst(&format!("burst{count}-{at_a_time}-"), count, at_a_time)
+            .await?;
+        ready.push(beside(at_a_time, mine.all_ready, there.all_ready));
+        gone.push(beside(at_a_time, mine.all_gone, there.all_gone));
+    }
+    Ok(json!({
+        "pods": count,
+        "create_to_ready": { "s": mine.all_ready.as_secs_f64(), "floors": ready },
+        "create_to_gone": { "s": mine.all_gone.as_secs_f64(), "floors": gone },
+        "ready_p50_s": mine.each_ready.p50(),
+        "agent_cpu_s": (cpu_after - cpu_before).as_secs_f64(),
+        "agent_rss_mib_while_up": mib(mine.rss),
+    }))
+}
+
+/// A floor, and how much longer ours took.
+fn beside(at_a_time: usize, mine: Duration, floor: Duration) -> Value {
     json!({
-        "s": mine.as_secs_f64(),
-        "floor_1_s": one.as_secs_f64(),
-        "floor_4_s": four.as_secs_f64(),
-        "ratio_1": mine.as_secs_f64() / one.as_secs_f64(),
-        "ratio_4": mine.as_secs_f64() / four.as_secs_f64(),
+        "at_a_time": at_a_time,
+        "s": floor.as_secs_f64(),
+        "ratio": mine.as_secs_f64() / floor.as_secs_f64(),
     })
 }
 

@@ -28,59 +28,121 @@ impl fmt::Display for Report {
                 number(&row["ratio_p50"])
             )?;
         }
-        writeln!(
-            f,
-            "\nmany at once                 witlet   floor, 1 at a time   ratio   floor, 4 at a time   ratio"
-        )?;
+        writeln!(f, "\nmany at once                 witlet")?;
         for burst in report["bursts"].as_array().into_iter().flatten() {
             for (name, key) in [
                 ("create to all Ready", "create_to_ready"),
                 ("delete to all gone", "create_to_gone"),
             ] {
                 let row = &burst[key];
-                writeln!(
+                write!(
                     f,
-                    "  {:>3} {name:<20} {:>6.2} s {:>18.2} s {:>7.2} {:>18.2} s {:>7.2}",
+                    "  {:>3} {name:<20} {:>6.2} s",
                     number(&burst["pods"]),
-                    number(&row["s"]),
-                    number(&row["floor_1_s"]),
-                    number(&row["ratio_1"]),
-                    number(&row["floor_4_s"]),
-                    number(&row["ratio_4"])
+                    number(&row["s"])
                 )?;
+                for floor in row["floors"].as_array().into_iter().flatten() {
+                    let (at_a_time, s) = (number(&floor["at_a_time"]), number(&floor["s"]));
+                    write!(
+                        f,
+                        "  floor, {at_a_time} at a time {s:.2} s: {:.2}",
+                        number(&floor["ratio"])
+                    )?;
+                }
+                writeln!(f)?;
             }
         }
-        let agent = &report["agent"];
+
         writeln!(f, "\nagent")?;
-        writeln!(
-            f,
-            "  resident at the start      {:>6.1} MiB",
-            number(&agent["rss_mib_start"])
-        )?;
-        writeln!(
-            f,
-            "  resident with 100 pods     {:>6.1} MiB",
-            number(&agent["rss_mib_100_pods"])
-        )?;
-        writeln!(
-            f,
-            "  resident at the end        {:>6.1} MiB",
-            number(&agent["rss_mib_end"])
-        )?;
-        for burst in report["bursts"].as_array().into_iter().flatten() {
-            writeln!(
-                f,
-                "  processor, {:>3} pods up and down {:>5.2} s",
-                burst["pods"],
-                number(&burst["agent_cpu_s"])
-            )?;
+        let agent = &report["agent"];
+        for (name, key, unit) in [
+            ("resident at the start", "rss_mib_start", "MiB"),
+            ("resident with 100 pods", "rss_mib_100_pods", "MiB"),
+            (
+                "resident with 100 pods probed each second",
+                "rss_mib_100_pods_probed",
+                "MiB",
+            ),
+            ("resident at the end", "rss_mib_end", "MiB"),
+            ("processor, 100 idle pods", "cpu_percent_idle_100_pods", "%"),
+            (
+                "processor, 100 pods probed each second",
+                "cpu_percent_100_pods_probed",
+                "%",
+            ),
+        ] {
+            writeln!(f, "  {name:<44} {:>7.2} {unit}", number(&agent[key]))?;
         }
-        writeln!(
-            f,
-            "  processor, 100 idle pods   {:>6.2} %",
-            number(&agent["cpu_percent_idle_100_pods"])
-        )?;
-        writeln!(f, "\nplugin calls                          calls     mean")?;
+        for burst in report["bursts"].as_array().into_iter().flatten() {
+            let name = format!("processor, {} pods up and down", burst["pods"]);
+            writeln!(f, "  {name:<44} {:>7.2} s", number(&burst["agent_cpu_s"]))?;
+        }
+
+        writeln!(f, "\nserver")?;
+        for (name, key, field, unit) in [
+            ("all metrics with 100 pods, processor", "scrapes", "cpu_ms", "ms"),
+            (
+                "100 followers of logs, a line's delay p50",
+                "followers",
+                "delay_p50_ms",
+                "ms",
+            ),
+            (
+                "100 followers of logs, a line's delay p99",
+                "followers",
+                "delay_p99_ms",
+                "ms",
+            ),
+            ("100 followers of logs, processor", "followers", "cpu_percent", "%"),
+            ("50 commands at once", "commands", "s", "s"),
+            ("  beside the runtime's own", "commands", "ratio", ""),
+            ("one follower of a long log", "long_log", "mb_per_s", "MB/s"),
+        ] {
+            writeln!(f, "  {name:<44} {:>7.2} {unit}", number(&report["serving"][key][field]))?;
+        }
+
+        writeln!(f, "\nplugins")?;
+        let host = &report["plugin_host"];
+        for (name, value, unit) in [
+            (
+                "loading the default ones from cache",
+                &host["load_default_plugins_ms"],
+                "ms",
+            ),
+            ("resident for the default ones", &host["rss_default_plugins_mib"], "MiB"),
+            (
+                "a TCP probe in native code, p50",
+                &host["probe"]["native"]["p50_us"],
+                "us",
+            ),
+            ("  p99", &host["probe"]["native"]["p99_us"], "us"),
+            ("through the plugin, p50", &host["probe"]["plugin"]["p50_us"], "us"),
+            ("  p99", &host["probe"]["plugin"]["p99_us"], "us"),
+            (
+                "through a warm instance, p50",
+                &host["probe"]["warm_plugin"]["p50_us"],
+                "us",
+            ),
+            ("  p99", &host["probe"]["warm_plugin"]["p99_us"], "us"),
+            (
+                "1000 probes a second, native",
+                &host["probes_a_second"]["native_cpu_percent"],
+                "%",
+            ),
+            (
+                "  through the plugin",
+                &host["probes_a_second"]["plugin_cpu_percent"],
+                "%",
+            ),
+            (
+                "  through warm instances",
+                &host["probes_a_second"]["warm_plugin_cpu_percent"],
+                "%",
+            ),
+        ] {
+            writeln!(f, "  {name:<44} {:>7.2} {unit}", number(value))?;
+        }
+        writeln!(f, "\nplugin calls on the node              calls     mean")?;
         for (name, cost) in report["plugins"].as_object().into_iter().flatten() {
             writeln!(
                 f,

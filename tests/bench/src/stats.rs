@@ -16,6 +16,10 @@ impl Samples {
         self.quantile(0.5)
     }
 
+    pub(crate) fn p99(&self) -> f64 {
+        self.quantile(0.99)
+    }
+
     /// The nearest sample; 0 if there is none.
     fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.0.clone();

@@ -215,36 +215,40 @@ impl Agent {
         Ok(())
     }
 
-    /// CPU time of the process so far, and its resident memory in bytes.
+    /// See [`usage`].
     pub fn usage(&self) -> Result<(Duration, u64)> {
-        let pid = self.pid();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the agent is gone")?;
-        // Behind the name, which may contain anything: field 14 and 15 of all, in clock ticks.
-        let fields: Vec<&str> = stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let ticks: u64 = [11, 12]
-            .iter()
-            .filter_map(|i| fields.get(*i)?.parse::<u64>().ok())
-            .sum();
-        // SAFETY: has no preconditions.
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
-            .context("no VmRSS")?;
-        let kib: u64 = line
-            .trim()
-            .trim_end_matches(" kB")
-            .trim()
-            .parse()
-            .context("VmRSS is no number")?;
-        Ok((Duration::from_millis(ticks * 1000 / per_second), kib * 1024))
+        usage(self.pid())
     }
+}
+
+/// CPU time of a process so far, and its resident memory in bytes.
+pub fn usage(pid: u32) -> Result<(Duration, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the process is gone")?;
+    // Behind the name, which may contain anything: field 14 and 15 of all, in clock ticks.
+    let fields: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [11, 12]
+        .iter()
+        .filter_map(|i| fields.get(*i)?.parse::<u64>().ok())
+        .sum();
+    // SAFETY: has no preconditions.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .context("VmRSS is no number")?;
+    Ok((Duration::from_millis(ticks * 1000 / per_second), kib * 1024))
 }
 
 /// A plain HTTP/1.0 request.
