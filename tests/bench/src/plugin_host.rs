@@ -45,6 +45,7 @@ pub(crate) async fn measure(cri: Arc<Cri>, witlet: &Path) -> Result<Value> {
         allocatable: Arc::new(BTreeMap::new),
         // As the agent has it compiled: this process's memory stays that of one that only runs them.
         compile_command: Some(vec![witlet.display().to_string(), "compile".into()]),
+        mount_program: "/bin/mount".into(),
         watch_interval: Duration::from_secs(3600),
     };
     drop(load(&deps, "").await?);
