@@ -33,11 +33,13 @@ async fn writes_that_wait_share_one_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let (release, held) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel();
     let blocker = {
         let store = store.clone();
         tokio::spawn(async move {
             store
                 .write(move |txn| {
+                    begin.send(()).unwrap();
                     held.recv().unwrap();
                     txn.put(config_maps(), &mut map("blocker"))
                 })
@@ -45,13 +47,14 @@ async fn writes_that_wait_share_one_commit() {
                 .unwrap()
         })
     };
+    begun.await.unwrap();
     let writers: Vec<_> = (0..60)
         .map(|i| {
             let store = store.clone();
             tokio::spawn(async move { put(&store, &format!("m{i}")).await })
         })
         .collect();
-    // All are in the queue, or in the writer's hand, once only this much room is left.
+    // The first is in the writer's hand, and all others are in the queue once only this much room is left.
     let queued = async {
         while store.jobs.max_capacity() - store.jobs.capacity() < 60 {
             tokio::task::yield_now().await;
