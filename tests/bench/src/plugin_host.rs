@@ -54,7 +54,7 @@ pub(crate) async fn measure(cri: Arc<Cri>, witlet: &Path) -> Result<Value> {
     let cold = load(&deps, "").await?;
     let loading = start.elapsed();
     let (_, rss_after) = witlet_lab::usage(std::process::id())?;
-    let warm = load(&deps, "instances = { warm = 2, max_calls = 100000 }").await?;
+    let warm = load(&deps, "limits = { instances = { warm = 2, max_calls = 100000 } }").await?;
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
