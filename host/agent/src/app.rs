@@ -135,8 +135,7 @@ impl Agent {
             intervals: config.intervals.clone(),
             rules,
             metrics: metrics.clone(),
-            ups: Turns::of_this_machine(),
-            downs: Turns::of_this_machine(),
+            turns: Turns::of_this_machine(),
             ports: ports.clone(),
         });
         let mut tasks = JoinSet::new();

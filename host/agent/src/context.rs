@@ -105,9 +105,8 @@ pub struct Context {
     pub sync_loop: SyncLoop,
     pub allocations: Arc<Allocations>,
     pub metrics: Arc<Metrics>,
-    /// To set a sandbox up, and to take one down.
-    pub ups: Turns,
-    pub downs: Turns,
+    /// To set a sandbox up.
+    pub turns: Turns,
 }
 
 impl Context {

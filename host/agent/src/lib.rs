@@ -17,7 +17,7 @@
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
 //! | [`sinks`] | 1 per sink | log files, metrics | log and metric sink plugins |
 //! | [`serve`] | - | the node's server | pods, logs, addresses of streams into containers |
-//! | [`turns`] | - | workers | sandboxes set up and taken down a few at a time |
+//! | [`turns`] | - | workers | sandboxes set up a few at a time |
 //! | [`rotation`] | 1 | the runtime's containers | rotated logs |
 //! | [`stats`] | 2 | the runtime, the kernel, files | the node's pressure; counts of volumes; the rest when asked |
 //! | [`http`] | 1 + 1 per connection | | `/healthz`, `/metrics`, `/stats/summary` |

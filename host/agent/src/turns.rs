@@ -1,6 +1,6 @@
-//! Whose turn it is to have the runtime set up or take down a sandbox.
+//! Whose turn it is to have the runtime set up a sandbox.
 //!
-//! Both are work of the machine: processes, mounts, the network. When a hundred pods come at once, a runtime that does all of
+//! It is work of the machine: processes, mounts, the network. When a hundred pods come at once, a runtime that does all of
 //! it at the same time is slower in all, and brings none up before the last. In turns, the first pods run at once.
 
 use std::time::Duration;

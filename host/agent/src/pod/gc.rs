@@ -63,9 +63,9 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released:
     for sandbox in &have.sandboxes {
         // A worker that ended has stopped them all.
         if !released || sandbox.state == SandboxState::Ready {
-            context.downs.take(runtime.stop_sandbox(&sandbox.id)).await?;
+            runtime.stop_sandbox(&sandbox.id).await?;
         }
-        context.downs.take(runtime.remove_sandbox(&sandbox.id)).await?;
+        runtime.remove_sandbox(&sandbox.id).await?;
     }
     if !released {
         volumes::unmount_all(context, uid).await?;

@@ -107,12 +107,11 @@ async fn stop_all(context: &Context, want: &DesiredPod, state: &State, grace: i6
         all.error = all.error.or(outcome.error);
     }
     // One that broke down still holds its network.
-    let stops = state.have.sandboxes.iter().map(|s| async {
-        (
-            s.id.clone(),
-            context.downs.take(context.ports.runtime.stop_sandbox(&s.id)).await,
-        )
-    });
+    let stops = state
+        .have
+        .sandboxes
+        .iter()
+        .map(|s| async { (s.id.clone(), context.ports.runtime.stop_sandbox(&s.id).await) });
     for (id, result) in join_all(stops).await {
         match result {
             Ok(()) => all.receipts.push(Receipt::SandboxStopped(id)),

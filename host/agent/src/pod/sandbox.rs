@@ -79,7 +79,7 @@ async fn run(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Recei
     files::make_dir(Path::new(&config.log_directory), 0o755)
         .map_err(|e| Error::retry(format!("cannot make the log directory: {e}")).with_source(e))?;
     let runtime = &context.ports.runtime;
-    let id = context.ups.take(runtime.run_sandbox(&config, &handler)).await?;
+    let id = context.turns.take(runtime.run_sandbox(&config, &handler)).await?;
     context.nudges.own(&id, &want.uid());
     let sandbox = runtime.sandbox(&id).await.map_err(|error| {
         let text = format!("Unable to get pod sandbox status: {error}");
