@@ -59,7 +59,7 @@ impl Garbage {
     }
 
     async fn pass(&self) -> Result<()> {
-        if !self.synced() {
+        if !self.sources.synced() {
             return Ok(());
         }
         // Before it is asked which pods there are: one that comes meanwhile is not in them.
@@ -79,18 +79,10 @@ impl Garbage {
         }
         for sandbox in dead::empty_sandboxes(&sandboxes, &containers) {
             debug!(sandbox = sandbox.id, uid = %sandbox.uid, "removing an empty sandbox");
-            let removed = match runtime.stop_sandbox(&sandbox.id).await {
-                Ok(()) => runtime.remove_sandbox(&sandbox.id).await,
-                Err(error) => Err(error),
-            };
-            failed = failed.and(removed);
+            failed = failed.and(gc::discard_sandbox(&**runtime, &sandbox.id).await);
         }
         self.sweep_logs(logs, &known, containers, &sandboxes).await;
         failed
-    }
-
-    fn synced(&self) -> bool {
-        self.sources.api.borrow().synced && self.sources.files.borrow().synced
     }
 
     /// Those that are over, and all.

@@ -43,6 +43,13 @@ pub struct Sources {
     pub files: watch::Receiver<PodSet>,
 }
 
+impl Sources {
+    /// Each said once which pods there are.
+    pub fn synced(&self) -> bool {
+        self.api.borrow().synced && self.files.borrow().synced
+    }
+}
+
 /// When the supervisor's loop was last entered: a loop that hangs is the one fault that nothing else shows.
 pub struct SyncLoop {
     entered: Mutex<Instant>,
@@ -337,7 +344,7 @@ impl Supervisor {
     /// What is left of pods that neither sources nor the runtime know. Their directory is the last to go, and so the mark by
     /// which they are found.
     fn housekeeping(&mut self) {
-        if !self.sources.api.borrow().synced || !self.sources.files.borrow().synced {
+        if !self.sources.synced() {
             return;
         }
         self.expire_waiting();

@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::observed::{Container, ObservedPod, Receipt, Sandbox, SandboxState};
 use witlet_ports::Result;
+use witlet_ports::runtime::Runtime;
 
 use crate::context::Context;
 use crate::pod::observe::inspect;
@@ -25,16 +26,17 @@ pub async fn prune_sandboxes(context: &Context, have: &mut ObservedPod) {
         .collect();
     let runtime = &context.ports.runtime;
     for id in dead {
-        let stopped = runtime.stop_sandbox(&id).await;
-        let removed = match stopped {
-            Ok(()) => runtime.remove_sandbox(&id).await,
-            Err(error) => Err(error),
-        };
-        match removed {
+        match discard_sandbox(&**runtime, &id).await {
             Ok(()) => have.apply(Receipt::SandboxRemoved(id)),
             Err(error) => debug!(%error, id, "cannot remove a dead sandbox yet"),
         }
     }
+}
+
+/// Stops a sandbox, so that its network is taken down, and removes it.
+pub async fn discard_sandbox(runtime: &dyn Runtime, id: &str) -> Result<()> {
+    runtime.stop_sandbox(id).await?;
+    runtime.remove_sandbox(id).await
 }
 
 /// Removes the log of one container instance, with its rotated parts.
