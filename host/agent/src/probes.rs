@@ -229,6 +229,8 @@ struct Task {
     target: Target,
     /// Attempts in a row in which the plugin itself failed.
     broken: u32,
+    /// How it failed, as last told: a pod's events are limited, and each attempt would use one up.
+    told: Option<String>,
     state: ProbeState,
     view: watch::Receiver<View>,
 }
@@ -250,6 +252,7 @@ impl Task {
             container,
             target,
             broken: 0,
+            told: None,
             state,
             view,
         }
@@ -373,6 +376,7 @@ impl Task {
             plugin_failed = result.as_ref().is_err_and(|e| e.reason == Some("PluginFailed"));
             if !plugin_failed {
                 self.broken = 0;
+                self.told = None;
             }
             match result {
                 Ok(outcome) if outcome.verdict == Verdict::Pass => return Outcome::Success,
@@ -406,17 +410,18 @@ impl Task {
                 break;
             }
         }
-        if self.gives_up(plugin_failed) {
+        let (outcome, text) = if self.gives_up(plugin_failed) {
             let text = format!("{title} probe failed: nobody can tell: {fault}");
-            self.event(&view.pod, "Unhealthy", text);
-            return Outcome::Failure;
+            (Outcome::Failure, text)
+        } else {
+            let text = format!("{title} probe errored and resulted in unknown state: {fault}");
+            (Outcome::Fault, text)
+        };
+        if !plugin_failed || self.told.as_deref() != Some(&*text) {
+            self.event(&view.pod, "Unhealthy", text.clone());
+            self.told = plugin_failed.then_some(text);
         }
-        self.event(
-            &view.pod,
-            "Unhealthy",
-            format!("{title} probe errored and resulted in unknown state: {fault}"),
-        );
-        Outcome::Fault
+        outcome
     }
 
     /// A pod is not given traffic for long when the plugin that must say so (`fail = "closed"`) cannot. Nothing is restarted
@@ -442,3 +447,6 @@ impl Task {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
