@@ -1,5 +1,6 @@
 //! What every task of the agent shares.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,9 @@ use witlet_core::admission;
 use witlet_core::config::NodeSettings;
 use witlet_core::desired::Rejection;
 use witlet_core::ids::PodUid;
+use witlet_core::node::current_allocatable;
 use witlet_core::plan::{Note, Rules};
+use witlet_core::resources::Quantity;
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
 use witlet_ports::cgroups::Cgroups;
 use witlet_ports::machine::Machine;
@@ -112,6 +115,11 @@ pub struct Context {
 impl Context {
     pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
         self.node.root_dir.join("pods").join(uid.as_str())
+    }
+
+    /// What pods may use together, as the node's object says now.
+    pub fn allocatable(&self) -> BTreeMap<String, Quantity> {
+        current_allocatable(self.ports.nodes.current().as_deref(), &self.node.allocatable)
     }
 
     pub fn event(&self, pod: &Pod, warning: bool, reason: &str, message: impl Into<String>) {

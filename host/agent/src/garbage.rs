@@ -33,6 +33,14 @@ pub struct Garbage {
     pub policy: Policy,
 }
 
+#[derive(Default)]
+struct Pods {
+    over: BTreeSet<PodUid>,
+    /// Workers remove what is dead of these when they end; here goes what they could not.
+    evicted: BTreeSet<PodUid>,
+    known: BTreeSet<PodUid>,
+}
+
 impl Garbage {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -69,12 +77,15 @@ impl Garbage {
             .unwrap_or_default();
         let runtime = &self.context.ports.runtime;
         let (containers, sandboxes) = futures::try_join!(runtime.containers(None), runtime.sandboxes(None))?;
-        let (over, known) = self.pods();
+        let Pods { over, evicted, known } = self.pods();
         // What a status is made of stays, until the pod is over.
         let shown = dead::shown(&containers);
         let kept = |c: &Container| shown.contains(c.id.as_str()) && !over.contains(&c.uid);
+        let spared = |c: &&Container| !evicted.contains(&c.uid);
+        let made_room = containers.iter().filter(|c| dead::is_dead(c) && !spared(c));
+        let too_many = dead::evicted(&containers, &self.policy, crate::clock::now(), kept);
         let mut failed = Ok(());
-        for container in dead::evicted(&containers, &self.policy, crate::clock::now(), kept) {
+        for container in made_room.chain(too_many.into_iter().filter(spared)) {
             failed = failed.and(self.remove(container).await);
         }
         for sandbox in dead::empty_sandboxes(&sandboxes, &containers) {
@@ -85,18 +96,20 @@ impl Garbage {
         failed
     }
 
-    /// Those that are over, and all.
-    fn pods(&self) -> (BTreeSet<PodUid>, BTreeSet<PodUid>) {
+    fn pods(&self) -> Pods {
         let (api, files) = (self.sources.api.borrow().clone(), self.sources.files.borrow().clone());
-        let all = api.pods.iter().chain(files.pods.iter());
-        let is_over = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
-        let over = all
-            .clone()
-            .filter(|(_, pod)| is_over(pod.status.as_ref().and_then(|s| s.phase.as_deref())));
-        (
-            over.map(|(uid, _)| uid.clone()).collect(),
-            all.map(|(uid, _)| uid.clone()).collect(),
-        )
+        let mut pods = Pods::default();
+        for (uid, pod) in api.pods.iter().chain(files.pods.iter()) {
+            let status = pod.status.as_ref();
+            if matches!(status.and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed")) {
+                pods.over.insert(uid.clone());
+            }
+            if dead::is_evicted(status) {
+                pods.evicted.insert(uid.clone());
+            }
+            pods.known.insert(uid.clone());
+        }
+        pods
     }
 
     async fn remove(&self, container: &Container) -> Result<()> {

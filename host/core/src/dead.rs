@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodStatus;
 
 use crate::ids::PodUid;
 use crate::observed::{Container, ContainerState, Sandbox, SandboxState};
 
 #[cfg(test)]
 mod tests;
+
+/// Of a pod that had to give way, or was not let in, because the node lacks something.
+pub const REASON_EVICTED: &str = "Evicted";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -36,6 +40,16 @@ impl Policy {
         let age = Duration::try_from(now.duration_since(container.created_at)).unwrap_or_default();
         age < self.min_age
     }
+}
+
+/// Eviction was to make room: nothing of such a pod is kept, whatever the policy (the kubelet contract, pod 2 rule 19).
+pub fn is_evicted(status: Option<&PodStatus>) -> bool {
+    status.is_some_and(|s| s.phase.as_deref() == Some("Failed") && s.reason.as_deref() == Some(REASON_EVICTED))
+}
+
+/// It came to its end, or never began.
+pub fn is_dead(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Exited | ContainerState::Created)
 }
 
 /// Ids of what a pod's status is made of: of each container the newest instance, and the newest that exited.

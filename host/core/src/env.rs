@@ -237,7 +237,7 @@ fn from_source(
         return field(inputs, reference).map(Some);
     }
     if let Some(reference) = &source.resource_field_ref {
-        let allocatable = &inputs.node.allocatable;
+        let allocatable = inputs.allocatable;
         let divisor = reference.divisor.as_ref().map_or("", |d| d.0.as_str());
         let value = match reference.container_name.as_deref().filter(|n| !n.is_empty()) {
             Some(name) => downward::resource(inputs.pod, name, &reference.resource, divisor, allocatable),

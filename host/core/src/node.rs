@@ -377,6 +377,20 @@ pub fn allocatable(capacity: &Amounts, config: &NodeConfig) -> BTreeMap<String, 
         .collect()
 }
 
+/// What pods may use together, as the node's object says now; before it says so, what the machine has.
+pub fn current_allocatable(node: Option<&Node>, machine: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let told = node.and_then(|n| n.status.as_ref()?.allocatable.as_ref());
+    told.map_or_else(
+        || machine.clone(),
+        |list| {
+            let amounts = list.iter();
+            amounts
+                .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
+                .collect()
+        },
+    )
+}
+
 fn held_back(threshold: Threshold, capacity: Quantity) -> u64 {
     threshold.amount(u64::try_from(capacity.value()).unwrap_or(0))
 }

@@ -130,6 +130,8 @@ fn configure(pod: &Pod, node: &NodeSettings) -> Vec<Result<ContainerConfig, Conf
             sub_paths: &BTreeMap::new(),
             target_id: Some("target"),
             user: Some(&user),
+            volume_groups: &[],
+            allocatable: &BTreeMap::new(),
             recursive_read_only: true,
         };
         let prepared = config::sub_paths(&inputs)
@@ -176,8 +178,8 @@ proptest! {
     #[test]
     fn every_pod_is_configured_or_refused(pod in arbitrary_pod(), odd: bool) {
         let node = node(odd);
-        let sandbox = config::sandbox(&pod, &node, u32::MAX, "/kubepods", Some(user()));
-        prop_assert_eq!(&sandbox, &config::sandbox(&pod, &node, u32::MAX, "/kubepods", Some(user())));
+        let sandbox = config::sandbox(&pod, &node, u32::MAX, "/kubepods", Some(user()), &[]);
+        prop_assert_eq!(&sandbox, &config::sandbox(&pod, &node, u32::MAX, "/kubepods", Some(user()), &[]));
         if let Ok(sandbox) = &sandbox {
             prop_assert!(sandbox.hostname.len() <= 64);
             let dns = sandbox.dns.as_ref().unwrap();

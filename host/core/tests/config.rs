@@ -59,6 +59,9 @@ fn node(case: &str) -> NodeSettings {
     }
 }
 
+/// Of persistent volumes.
+const GROUPS: &[i64] = &[];
+
 fn services() -> Vec<Arc<Service>> {
     let service = |namespace: &str, name: &str, ip: &str, port: i32| {
         json!({
@@ -139,6 +142,8 @@ fn configure(case: &str, pod: &Pod) -> Value {
             sub_paths: &BTreeMap::new(),
             target_id: Some("0123456789abcdef"),
             user: Some(&user),
+            volume_groups: GROUPS,
+            allocatable: &node.allocatable,
             recursive_read_only: true,
         };
         let parts = config::sub_paths(&inputs).unwrap();
@@ -162,7 +167,7 @@ fn configure(case: &str, pod: &Pod) -> Value {
     let parent = format!("/kubepods{class}/pod{uid}");
     let hosts = config::hosts_file(pod, &node, &ips);
     json!({
-        "sandbox": config::sandbox(pod, &node, 1, &parent, own_users.then_some(user)).unwrap(),
+        "sandbox": config::sandbox(pod, &node, 1, &parent, own_users.then_some(user), GROUPS).unwrap(),
         "cgroup": cgroup,
         "hosts": hosts.lines().collect::<Vec<_>>(),
         "notes": config::dns(pod, &node).1,

@@ -16,6 +16,8 @@ pub struct Published {
     pub read_only: bool,
     /// Publish it again at every sync of the pod.
     pub follows_source: bool,
+    /// Containers need this group to use it.
+    pub group: Option<i64>,
 }
 
 /// A volume found on disk.

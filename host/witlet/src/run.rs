@@ -14,7 +14,7 @@ use witlet_agent::context::{Intervals, Ports};
 use witlet_agent::stats::pressure;
 use witlet_agent::supervisor::Sources;
 use witlet_core::config::NodeSettings;
-use witlet_core::resources::Quantity;
+use witlet_core::node::current_allocatable;
 use witlet_kube::{CredentialsConfig, NodeCredentials};
 use witlet_node::MachineStats;
 use witlet_node::machine::Places;
@@ -350,22 +350,9 @@ async fn start_api(
     })
 }
 
-/// What pods may use together, as the node's object says now; before there is one, what the machine has.
 fn allocatable(nodes: Arc<dyn Nodes>, settings: &NodeSettings) -> Allocatable {
     let machine = settings.allocatable.clone();
-    Arc::new(move || {
-        let node = nodes.current();
-        let told = node.as_ref().and_then(|n| n.status.as_ref()?.allocatable.as_ref());
-        told.map_or_else(
-            || machine.clone(),
-            |list| {
-                let amounts = list.iter();
-                amounts
-                    .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
-                    .collect()
-            },
-        )
-    })
+    Arc::new(move || current_allocatable(nodes.current().as_deref(), &machine))
 }
 
 /// Those of files and those of a URL, as far as there are such.

@@ -37,6 +37,7 @@ pub struct Api {
     /// What the API showed of each pod, one after the other.
     pub phases: BTreeMap<PodUid, Vec<String>>,
     pub events: BTreeMap<String, u32>,
+    pub evicted: BTreeSet<PodUid>,
     /// Some port of the agent's was away for a while.
     pub had_outage: bool,
     api_out: Option<watch::Sender<PodSet>>,
@@ -170,6 +171,26 @@ impl State {
             self.note(format!("+++ {uid} gets the image {image}"));
         }
         self.announce();
+    }
+
+    /// Nothing of the pod's containers may be left after its end, and not only when the next garbage is collected.
+    pub fn evict(&mut self, uid: &PodUid) {
+        let Some(pod) = self.api.pods.get_mut(uid) else { return };
+        let status = pod.status.get_or_insert_default();
+        status.phase = Some("Failed".into());
+        status.reason = Some("Evicted".into());
+        self.note(format!("+++ {uid} is evicted"));
+        self.api.evicted.insert(uid.clone());
+        self.announce();
+        let uid = uid.clone();
+        self.after(20_000, move |state| {
+            let left = state.machine.containers.values().filter(|c| c.it.uid == uid).count();
+            if left > 0 {
+                state
+                    .violations
+                    .push(format!("{uid} was evicted, and {left} containers are left"));
+            }
+        });
     }
 
     fn patch_status(&mut self, uid: &PodUid, status: PodStatus) -> Result<()> {

@@ -55,7 +55,8 @@ impl State {
         let (Some(plan), Some(pod)) = (self.plans.get(uid), self.api.wanted(uid)) else {
             return;
         };
-        let goal = plan.goal();
+        let evicted = self.api.evicted.contains(uid);
+        let goal = if evicted { Goal::Failed } else { plan.goal() };
         if goal == Goal::Over && self.is_stuck(uid) {
             return;
         }

@@ -50,6 +50,7 @@ impl State {
             host_path: place,
             read_only: false,
             follows_source: true,
+            group: None,
         })
     }
 

@@ -139,7 +139,9 @@ impl State {
             .active_deadline_seconds
             .map(|s| started + SignedDuration::from_secs(s - 1));
         let latest = self.machine.latest(uid, &instance.it.name);
-        if instance.run == Run::Wedged {
+        if self.api.evicted.contains(uid) {
+            Some("the pod was evicted")
+        } else if instance.run == Run::Wedged {
             Some("it is wedged")
         } else if wanted.is_none_or(|(_, c)| c.image.as_deref() != Some(&*instance.asked)) {
             Some("its definition changed")
@@ -187,7 +189,7 @@ impl State {
         let phase = status.phase.clone().unwrap_or_default();
         let over = phase == "Failed" || phase == "Succeeded";
         let running: Vec<String> = self.machine.running(uid).map(Instance::title).collect();
-        if over && !running.is_empty() && !self.is_surprised(uid) {
+        if over && !running.is_empty() && !self.is_surprised(uid) && !self.api.evicted.contains(uid) {
             self.violation(format!("{uid} is shown as {phase} while {running:?} run"));
         }
         let shown = self.api.phases.entry(uid.clone()).or_default();

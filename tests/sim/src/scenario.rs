@@ -69,6 +69,10 @@ pub enum Step {
     KillSandbox {
         pod: usize,
     },
+    /// Somebody else, such as the agent before this one, tells the API that the pod was evicted.
+    Evict {
+        pod: usize,
+    },
     BreakHints,
     /// The next object that the agent deletes stays, though it is told otherwise.
     LoseDelete,
@@ -179,7 +183,8 @@ impl Step {
             | Self::Replace { pod }
             | Self::ChangeImage { pod }
             | Self::KillContainer { pod, .. }
-            | Self::KillSandbox { pod } => Some(*pod),
+            | Self::KillSandbox { pod }
+            | Self::Evict { pod } => Some(*pod),
             Self::BreakHints | Self::LoseDelete | Self::Outage { .. } | Self::Kill | Self::KillAtCall(_) => None,
         }
     }
@@ -238,6 +243,7 @@ impl Step {
                     state.stop_sandbox(&id, false);
                 }
             }
+            (Self::Evict { .. }, Some(uid)) => state.evict(&uid),
             (Self::BreakHints, _) => state.break_hints(),
             (Self::LoseDelete, _) => state.api.loses_delete = true,
             (Self::Outage { port, ms }, _) => state.outage(*port, *ms),

@@ -181,6 +181,20 @@ fn a_forced_deletion_leaves_nothing() {
     });
 }
 
+/// Garbage is collected once a minute after the start, so not at these moments.
+#[test]
+fn what_is_dead_of_an_evicted_pod_goes_at_once() {
+    let crashing = PodPlan::new("web", Kind::Server { crashes: vec![2, 0] });
+    let evict = (70_000, Step::Evict { pod: 0 });
+    for steps in [vec![evict.clone()], vec![evict, (70_000, Step::Kill)]] {
+        run(&Scenario {
+            steps,
+            calm_ms: 120_000,
+            ..quiet(vec![crashing.clone()])
+        });
+    }
+}
+
 #[test]
 fn an_object_that_stays_is_deleted_again() {
     let plan = PodPlan::new("one", Kind::Server { crashes: vec![0] });

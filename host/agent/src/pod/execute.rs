@@ -187,7 +187,7 @@ pub async fn execute(
             }
         }
         Action::Resize => resize::run(context, want, state).await,
-        Action::CreateSandbox { attempt } => sandbox::create(context, want, *attempt, ending).await,
+        Action::CreateSandbox { attempt } => sandbox::create(context, want, state, *attempt, ending).await,
         Action::StartContainer {
             name,
             kind,

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use tracing::{debug, warn};
+use witlet_core::dead;
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::observed::{Container, ObservedPod, Receipt, Sandbox, SandboxState};
 use witlet_ports::Result;
@@ -50,6 +51,17 @@ pub fn remove_logs(container: &Container) {
         if entry.file_name().to_str().is_some_and(|n| n.starts_with(name)) {
             // A log that cannot be removed goes with the pod's directory.
             let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes all dead containers of a pod that was evicted, with their logs.
+pub async fn remove_dead(context: &Context, containers: &[Container]) {
+    let runtime = &context.ports.runtime;
+    for container in containers.iter().filter(|c| dead::is_dead(c)) {
+        match runtime.remove_container(&container.id).await {
+            Ok(()) => remove_logs(container),
+            Err(error) => warn!(%error, id = container.id, "cannot remove a container of an evicted pod yet"),
         }
     }
 }

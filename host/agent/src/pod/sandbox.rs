@@ -16,6 +16,7 @@ use witlet_ports::{Error, Result};
 use crate::context::Context;
 use crate::pod::execute::Outcome;
 use crate::pod::files;
+use crate::pod::worker::State;
 
 /// What the pod's sandbox is made of, and what its containers take over from it: the same whenever it is asked for.
 pub(super) struct Configured {
@@ -23,10 +24,11 @@ pub(super) struct Configured {
     /// Of the pod's RuntimeClass; empty for the default one.
     pub(super) handler: String,
     pub(super) user: Option<UserNamespace>,
+    pub(super) volume_groups: Vec<i64>,
     pub(super) recursive_read_only: bool,
 }
 
-pub(super) async fn configure(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Configured> {
+pub(super) async fn configure(context: &Context, want: &DesiredPod, state: &State, attempt: u32) -> Result<Configured> {
     let spec = want.pod.spec.as_ref();
     let class = spec.and_then(|s| s.runtime_class_name.as_deref());
     let handler = match class.filter(|class| !class.is_empty()) {
@@ -43,18 +45,27 @@ pub(super) async fn configure(context: &Context, want: &DesiredPod, attempt: u32
         None
     };
     let parent = context.ports.cgroups.parent(&want.uid(), qos_class(&want.pod));
-    let config = config::sandbox(&want.pod, &context.node, attempt, &parent, user.clone())
+    let groups = state.published.values().filter_map(|volume| volume.group);
+    let volume_groups = config::volume_groups(&want.pod, groups);
+    let config = config::sandbox(&want.pod, &context.node, attempt, &parent, user.clone(), &volume_groups)
         .map_err(|e| Error::terminal(e.message))?;
     Ok(Configured {
         config,
         handler,
         user,
+        volume_groups,
         recursive_read_only: features.recursive_read_only_mounts,
     })
 }
 
-pub(super) async fn create(context: &Context, want: &DesiredPod, attempt: u32, ending: &CancellationToken) -> Outcome {
-    match run(context, want, attempt).await {
+pub(super) async fn create(
+    context: &Context,
+    want: &DesiredPod,
+    state: &State,
+    attempt: u32,
+    ending: &CancellationToken,
+) -> Outcome {
+    match run(context, want, state, attempt).await {
         Ok(receipt) => Outcome::receipt(receipt),
         Err(error) => {
             // A pod that is being ended anyway needs no alarm.
@@ -67,8 +78,8 @@ pub(super) async fn create(context: &Context, want: &DesiredPod, attempt: u32, e
     }
 }
 
-async fn run(context: &Context, want: &DesiredPod, attempt: u32) -> Result<Receipt> {
-    let Configured { config, handler, .. } = configure(context, want, attempt).await?;
+async fn run(context: &Context, want: &DesiredPod, state: &State, attempt: u32) -> Result<Receipt> {
+    let Configured { config, handler, .. } = configure(context, want, state, attempt).await?;
     for note in config::dns(&want.pod, &context.node).1 {
         if note.reason == "MissingClusterDNS" {
             let events = &context.ports.events;

@@ -47,6 +47,7 @@ pub(super) async fn publish(context: &Context, pod: &Arc<Pod>, volume: &Volume) 
     match volumes.publish_persistent(pod, &source, &found).await {
         Ok(mut published) => {
             published.read_only |= claim.read_only;
+            published.group = claim::group(&found);
             Ok(published)
         }
         // Of a driver that is not there, the kubelet would first ask for the device.

@@ -173,7 +173,7 @@ impl Start<'_> {
             .have
             .sandbox()
             .ok_or_else(|| Failure::new("CreateContainerError", "the pod has no sandbox"))?;
-        let made = sandbox::configure(context, want, sandbox.attempt)
+        let made = sandbox::configure(context, want, state, sandbox.attempt)
             .await
             .map_err(|e| self.failed("CreateContainerConfigError", e.message))?;
         let sandbox_config = &made.config;
@@ -328,6 +328,8 @@ impl Start<'_> {
             sub_paths: &BTreeMap::new(),
             target_id,
             user: made.user.as_ref(),
+            volume_groups: &made.volume_groups,
+            allocatable: &context.allocatable(),
             recursive_read_only: made.recursive_read_only,
         };
         let mut bound = BTreeMap::new();

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 use witlet_core::allocation::PodResources;
+use witlet_core::dead;
 use witlet_core::desired::{DesiredPod, Source};
 use witlet_core::ids::PodUid;
 use witlet_core::observed::ObservedPod;
@@ -206,6 +207,11 @@ impl Worker {
         }
         self.context.probes.stop_all(&self.uid);
         self.context.ports.objects.unregister(&self.uid);
+        let told = [Some(&state.memory.status), want.pod.status.as_ref()];
+        if want.kill.as_ref().is_some_and(|k| k.evicted) || told.into_iter().any(dead::is_evicted) {
+            // What fails here is left to the next collection of garbage.
+            gc::remove_dead(&self.context, &state.have.containers).await;
+        }
         info!("pod finished");
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::{Rejection, Shortage, rejection};
+use crate::node::current_allocatable;
 use crate::resources::Quantity;
 use crate::resources::requests::{CPU, EPHEMERAL_STORAGE, HUGEPAGES_PREFIX, MEMORY, ResourceList, pod_requests};
 
@@ -56,7 +57,7 @@ pub(super) fn check(pod: &Pod, others: &[&Pod], node: &Node) -> Vec<Short> {
             });
         }
     };
-    let allocatable = allocatable(node);
+    let allocatable = current_allocatable(Some(node), &BTreeMap::new());
     let have = |name: &str| allocatable.get(name).copied().unwrap_or_default();
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);
     let allowed = have(PODS).value();
@@ -79,12 +80,6 @@ pub(super) fn check(pod: &Pod, others: &[&Pod], node: &Node) -> Vec<Short> {
         check(name, request, in_use, unit(have(name)));
     }
     short
-}
-
-fn allocatable(node: &Node) -> BTreeMap<String, Quantity> {
-    let list = node.status.iter().filter_map(|s| s.allocatable.as_ref()).flatten();
-    list.map(|(name, quantity)| (name.clone(), Quantity::from_api(quantity)))
-        .collect()
 }
 
 /// Counted in whole numbers: huge pages, attachable volumes, and all names with a domain.

@@ -12,7 +12,7 @@ use super::{ConfigError, Lookup, NodeSettings, VolumeSource, hostname_and_domain
 use crate::desired::ContainerKind;
 use crate::env::{self, Variables};
 use crate::hash;
-use crate::resources::linux;
+use crate::resources::{Quantity, linux};
 use crate::runtime::{ContainerConfig, Image, UserNamespace};
 
 /// What a container's configuration is made of.
@@ -41,6 +41,10 @@ pub struct ContainerInputs<'a> {
     /// Id of the container whose processes an ephemeral container sees.
     pub target_id: Option<&'a str>,
     pub user: Option<&'a UserNamespace>,
+    /// [`super::volume_groups`]
+    pub volume_groups: &'a [i64],
+    /// What pods may use together, now; stands in for limits that are not set in `resourceFieldRef`.
+    pub allocatable: &'a BTreeMap<String, Quantity>,
     /// The pod's runtime handler can make mounts read-only all the way down.
     pub recursive_read_only: bool,
 }

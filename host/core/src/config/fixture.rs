@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{ConfigError, ContainerInputs, Lookup, NodeSettings, VolumeSource};
 use crate::desired::{ContainerKind, containers};
+use crate::resources::Quantity;
 use crate::runtime::{ContainerConfig, Image, UserNamespace};
 
 pub(crate) fn pod(spec: Value) -> Pod {
@@ -80,6 +81,8 @@ pub(crate) struct Fixture {
     pub(crate) sub_paths: BTreeMap<usize, PathBuf>,
     pub(crate) target_id: Option<String>,
     pub(crate) user: Option<UserNamespace>,
+    pub(crate) volume_groups: Vec<i64>,
+    pub(crate) allocatable: BTreeMap<String, Quantity>,
     pub(crate) recursive_read_only: bool,
 }
 
@@ -105,6 +108,8 @@ impl Fixture {
             sub_paths: BTreeMap::new(),
             target_id: None,
             user: None,
+            volume_groups: Vec::new(),
+            allocatable: BTreeMap::new(),
             recursive_read_only: false,
         }
     }
@@ -170,6 +175,8 @@ impl Fixture {
             sub_paths: &self.sub_paths,
             target_id: self.target_id.as_deref(),
             user: self.user.as_ref(),
+            volume_groups: &self.volume_groups,
+            allocatable: &self.allocatable,
             recursive_read_only: self.recursive_read_only,
         })
     }

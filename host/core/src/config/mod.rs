@@ -25,6 +25,7 @@ pub use container::{ContainerInputs, container};
 pub(crate) use hostname::hostname_and_domain;
 pub use mounts::{VolumeSource, sub_paths};
 pub use sandbox::sandbox;
+pub use security::volume_groups;
 
 /// What configurations depend on and all pods of the node share.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ pub struct NodeSettings {
     pub cpu_cfs_period_us: i64,
     /// Physical memory.
     pub memory_bytes: u64,
-    /// What pods may use together; stands in for limits that are not set in `resourceFieldRef`.
+    /// What pods may use together, as long as the node's object does not say it.
     pub allocatable: BTreeMap<String, Quantity>,
     pub cgroup_v2: bool,
     /// Only the process that took too much memory is killed, not its whole container.

@@ -23,6 +23,7 @@ pub fn sandbox(
     attempt: u32,
     cgroup_parent: &str,
     user: Option<UserNamespace>,
+    volume_groups: &[i64],
 ) -> Result<SandboxConfig, ConfigError> {
     let key = key(pod);
     let hostname = if super::host_network(pod) {
@@ -45,7 +46,7 @@ pub fn sandbox(
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         cgroup_parent: cgroup_parent.to_owned(),
         sysctls: sysctls(pod),
-        security: sandbox_security(pod, user)?,
+        security: sandbox_security(pod, user, volume_groups)?,
         resources: Some(linux::sandbox(pod, node)),
         overhead: Some(linux::overhead(pod, node)),
     })
@@ -101,7 +102,11 @@ fn sysctls(pod: &Pod) -> BTreeMap<String, String> {
     list.map(|s| (sysctl::normalise(&s.name), s.value.clone())).collect()
 }
 
-fn sandbox_security(pod: &Pod, user: Option<UserNamespace>) -> Result<SandboxSecurity, ConfigError> {
+fn sandbox_security(
+    pod: &Pod,
+    user: Option<UserNamespace>,
+    volume_groups: &[i64],
+) -> Result<SandboxSecurity, ConfigError> {
     let context = pod
         .spec
         .as_ref()
@@ -119,7 +124,7 @@ fn sandbox_security(pod: &Pod, user: Option<UserNamespace>) -> Result<SandboxSec
         seccomp: Some(SecurityProfile::RuntimeDefault),
         run_as_user: context.run_as_user,
         run_as_group: context.run_as_group,
-        supplemental_groups: security::supplemental_groups(pod),
+        supplemental_groups: security::sandbox_groups(pod, volume_groups),
         supplemental_groups_policy: security::groups_policy(pod),
         selinux: context.se_linux_options.as_ref().map(security::selinux),
     })

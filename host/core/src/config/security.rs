@@ -63,16 +63,35 @@ pub(super) fn namespaces(pod: &Pod, user: Option<UserNamespace>) -> Result<Names
     })
 }
 
-/// What the pod as a whole adds. Groups of persistent volumes will stand beside them.
-pub(super) fn supplemental_groups(pod: &Pod) -> Vec<i64> {
-    let Some(context) = pod_context(pod) else {
-        return Vec::new();
-    };
-    context
-        .fs_group
-        .into_iter()
-        .chain(context.supplemental_groups.iter().flatten().copied())
-        .collect()
+/// Groups of the pod's persistent volumes that its spec does not name itself, each once, in the order of their digits (the
+/// kubelet contract, volumes 2.3 rule 20).
+pub fn volume_groups(pod: &Pod, groups: impl IntoIterator<Item = i64>) -> Vec<i64> {
+    let own = pod_context(pod).and_then(|c| c.supplemental_groups.as_deref());
+    let own = own.unwrap_or_default();
+    let mut groups: Vec<_> = groups.into_iter().filter(|group| !own.contains(group)).collect();
+    groups.sort_by_cached_key(i64::to_string);
+    groups.dedup();
+    groups
+}
+
+/// Of the sandbox: the pod's own group for files, its volumes' groups, and the others. For containers, the volumes' come last.
+pub(super) fn sandbox_groups(pod: &Pod, volumes: &[i64]) -> Vec<i64> {
+    let (files, others) = pod_groups(pod);
+    files.into_iter().chain(volumes.iter().copied()).chain(others).collect()
+}
+
+fn container_groups(pod: &Pod, volumes: &[i64]) -> Vec<i64> {
+    let (files, others) = pod_groups(pod);
+    files.into_iter().chain(others).chain(volumes.iter().copied()).collect()
+}
+
+fn pod_groups(pod: &Pod) -> (Option<i64>, Vec<i64>) {
+    pod_context(pod).map_or_else(Default::default, |context| {
+        (
+            context.fs_group,
+            context.supplemental_groups.clone().unwrap_or_default(),
+        )
+    })
 }
 
 pub(super) fn groups_policy(pod: &Pod) -> Option<SupplementalGroupsPolicy> {
@@ -160,7 +179,7 @@ pub(super) fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerSecurit
         run_as_user: user.id,
         run_as_group: context.pick(|c| c.run_as_group, |p| p.run_as_group),
         run_as_username: user.name,
-        supplemental_groups: supplemental_groups(pod),
+        supplemental_groups: container_groups(pod, inputs.volume_groups),
         supplemental_groups_policy: groups_policy(pod),
         add_capabilities: list(capabilities.and_then(|c| c.add.as_ref())),
         drop_capabilities: list(capabilities.and_then(|c| c.drop.as_ref())),

@@ -53,16 +53,16 @@ fn hostnames() {
         ),
     ];
     for (spec, expected) in table {
-        let found = sandbox(&pod(spec.clone()), &node, 0, "", None)
+        let found = sandbox(&pod(spec.clone()), &node, 0, "", None, &[])
             .map(|c| c.hostname)
             .map_err(|e| e.message);
         assert_eq!(found, expected.map(str::to_owned), "{spec}");
     }
     let mut named = pod(json!({}));
     named.metadata.name = Some(long.clone());
-    assert_eq!(sandbox(&named, &node, 0, "", None).unwrap().hostname, long[..62]);
+    assert_eq!(sandbox(&named, &node, 0, "", None, &[]).unwrap().hostname, long[..62]);
     named.metadata.name = Some("-".repeat(70));
-    let message = sandbox(&named, &node, 0, "", None).unwrap_err().message;
+    let message = sandbox(&named, &node, 0, "", None, &[]).unwrap_err().message;
     assert_eq!(
         message,
         format!("hostname for pod {0:?} was invalid: {0:?}", "-".repeat(70))
@@ -81,11 +81,11 @@ fn user_namespaces() {
     let own = pod(json!({"hostUsers": false}));
     let node = NodeSettings::default();
     assert_eq!(
-        sandbox(&own, &node, 0, "", None).unwrap_err().message,
+        sandbox(&own, &node, 0, "", None, &[]).unwrap_err().message,
         "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
     );
     assert_eq!(
-        sandbox(&own, &node, 0, "", Some(user()))
+        sandbox(&own, &node, 0, "", Some(user()), &[])
             .unwrap()
             .security
             .namespaces
@@ -94,7 +94,7 @@ fn user_namespaces() {
     );
     let shared = pod(json!({"hostUsers": true}));
     assert_eq!(
-        sandbox(&shared, &node, 0, "", Some(user()))
+        sandbox(&shared, &node, 0, "", Some(user()), &[])
             .unwrap()
             .security
             .namespaces
@@ -435,9 +435,29 @@ proptest! {
             }],
         }))).volume("v");
         fixture.node.memory_bytes = 0;
-        let _ = sandbox(&fixture.pod, &fixture.node, 0, &path, None);
+        let _ = sandbox(&fixture.pod, &fixture.node, 0, &path, None, &[]);
         let _ = hosts_file(&fixture.pod, &fixture.node, &fixture.ips);
         let _ = fixture.with("c", sub_paths);
         let _ = fixture.config();
     }
+}
+
+/// Pod 5.3 rule 14 and its counterpart in 5.1, volumes 2.3 rule 20.
+#[test]
+fn groups_of_volumes() {
+    let mut fixture = Fixture::new(pod(
+        json!({"securityContext": {"fsGroup": 7, "supplementalGroups": [30, 5]}}),
+    ));
+    fixture.volume_groups = volume_groups(&fixture.pod, [9, 5, 100, 9, 20, 7]);
+    assert_eq!(
+        fixture.volume_groups,
+        [100, 20, 7, 9],
+        "by their digits, without those that the pod names"
+    );
+    let sandbox = sandbox(&fixture.pod, &fixture.node, 0, "", None, &fixture.volume_groups).unwrap();
+    assert_eq!(sandbox.security.supplemental_groups, [7, 100, 20, 7, 9, 30, 5]);
+    let container = fixture.config().unwrap();
+    assert_eq!(container.security.supplemental_groups, [7, 30, 5, 100, 20, 7, 9]);
+    let plain = pod(json!({}));
+    assert_eq!(volume_groups(&plain, [3]), [3]);
 }

@@ -151,3 +151,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_pods_that_failed_by_eviction_are_evicted() {
+    let status = |phase: &str, reason: &str| -> PodStatus {
+        serde_json::from_value(json!({ "phase": phase, "reason": reason })).unwrap()
+    };
+    assert!(is_evicted(Some(&status("Failed", "Evicted"))));
+    for other in [
+        status("Failed", "Preempting"),
+        status("Running", "Evicted"),
+        status("Failed", ""),
+    ] {
+        assert!(!is_evicted(Some(&other)));
+    }
+    assert!(!is_evicted(None));
+    let dead = [Created, Exited].map(|state| is_dead(&container("p", "a", 0, 0, state)));
+    let alive = [Running, Unknown].map(|state| is_dead(&container("p", "a", 0, 0, state)));
+    assert_eq!((dead, alive), ([true; 2], [false; 2]));
+}

@@ -203,7 +203,7 @@ fn fields_and_resources() {
             {"name": "d", "image": "i", "resources": {"requests": {"memory": "1Mi"}}},
         ],
     })));
-    fixture.node.allocatable.insert("memory".into(), "2Gi".parse().unwrap());
+    fixture.allocatable.insert("memory".into(), "2Gi".parse().unwrap());
     fixture.node.node_ips = vec!["fd00::1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
     fixture.ips = vec!["10.1.2.3".parse().unwrap(), "fd00:1::5".parse().unwrap()];
     let expected = [

@@ -497,3 +497,20 @@ fn images_without_a_name_are_shown_too() {
     let shown = images(&[nameless], 50);
     assert_eq!(serde_json::to_value(&shown).unwrap(), json!([{ "sizeBytes": 3 }]));
 }
+
+#[test]
+fn the_nodes_object_says_what_pods_may_use() {
+    let machine = BTreeMap::from([("cpu".to_owned(), Quantity::from_units(4))]);
+    let node = |status: Value| -> Node { serde_json::from_value(json!({ "status": status })).unwrap() };
+    assert_eq!(current_allocatable(None, &machine), machine);
+    assert_eq!(current_allocatable(Some(&node(json!({}))), &machine), machine);
+    let told = node(json!({ "allocatable": { "cpu": "1500m", "example.com/gpu": "2" } }));
+    let expected = [
+        ("cpu", Quantity::from_millis(1500)),
+        ("example.com/gpu", Quantity::from_units(2)),
+    ];
+    assert_eq!(
+        current_allocatable(Some(&told), &machine),
+        expected.map(|(name, amount)| (name.to_owned(), amount)).into()
+    );
+}

@@ -135,10 +135,13 @@ impl Facts<'_> {
             .flatten();
         let phase = sticky.unwrap_or_else(|| phase::compute(self, status));
         status.phase = Some(phase.to_owned());
+        let some = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
         if Some(phase) == old_phase {
-            let some = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
             status.reason = some(&self.old.reason).or_else(|| some(&api?.reason));
             status.message = some(&self.old.message).or_else(|| some(&api?.message));
+        } else if let Some(told) = api.filter(|_| sticky.is_some() && sticky == api_phase) {
+            // Somebody else ended it, and said why.
+            (status.reason, status.message) = (some(&told.reason), some(&told.message));
         }
         if sticky.is_some() {
             return;

@@ -9,6 +9,8 @@ use crate::desired::{containers, uid};
 
 /// While it is there, a claim that is to be deleted stays usable.
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
+/// The group that may use a volume.
+const GID: &str = "pv.beta.kubernetes.io/gid";
 const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 /// A claim that a volume of a pod names.
@@ -165,6 +167,11 @@ pub fn takes_mount_options(found: &PersistentVolume) -> Result<(), String> {
         return Err("mount options are not supported for this volume type".to_owned());
     }
     Ok(())
+}
+
+/// The group that containers need to use the volume (rule 20). What is no number is none.
+pub fn group(found: &PersistentVolume) -> Option<i64> {
+    found.metadata.annotations.as_ref()?.get(GID)?.parse().ok()
 }
 
 /// Only one pod at a time may use it.

@@ -156,6 +156,7 @@ impl PluginHost {
             host_path,
             read_only: placed.read_only,
             follows_source: placed.follows_source,
+            group: None,
         })
     }
 

@@ -163,6 +163,20 @@ fn a_reason_goes_with_its_phase() {
 }
 
 #[test]
+fn who_ends_a_pod_says_why() {
+    let told = |phase: &str| {
+        let status = json!({ "phase": phase, "reason": "Evicted", "message": "room" });
+        let scene = Scene::sandboxed(pod("Always", &["a"])).running("c1", "a", 0);
+        let scene = scene.pod(|p| p.status = serde_json::from_value(status).unwrap());
+        let status = derive(&scene.memory(|m| m.status.phase = Some("Pending".into())));
+        (status.phase.unwrap(), status.reason, status.message)
+    };
+    let why = |text: &str| Some(text.to_owned());
+    assert_eq!(told("Failed"), ("Failed".into(), why("Evicted"), why("room")));
+    assert_eq!(told("Running"), ("Running".into(), None, None), "that is not the end");
+}
+
+#[test]
 fn rejected() {
     let scene = Scene::sandboxed(pod("Always", &["a"]))
         .running("c1", "a", 0)

@@ -232,3 +232,13 @@ fn what_is_told_of_unprocessed_volumes() {
          failed to process volumes=[b]: error processing PVC ns/c: PVC is not bound"
     );
 }
+
+#[test]
+fn a_volume_may_need_a_group() {
+    let annotated = |value: Value| group(&found(&json!({ "metadata": { "annotations": { GID: value } } })));
+    assert_eq!(annotated(json!("1234")), Some(1234));
+    for nonsense in ["", "staff", "1 2", "99999999999999999999", "0x10"] {
+        assert_eq!(annotated(json!(nonsense)), None, "{nonsense}");
+    }
+    assert_eq!(group(&found(&json!({}))), None);
+}

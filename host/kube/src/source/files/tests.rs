@@ -43,6 +43,10 @@ fn only_plain_visible_files_are_read_and_bad_ones_do_not_matter_to_others() {
     );
     write(dir.path().join("bad.yaml"), "a: [");
     write(
+        dir.path().join("list.yaml"),
+        "{apiVersion: v1, kind: PodList, items: [{metadata: {name: l}, spec: {containers: [{name: c, image: x}]}}]}",
+    );
+    write(
         dir.path().join("secret.yaml"),
         &manifest("s", "x").replace("spec:", "spec:\n  serviceAccountName: x"),
     );
