@@ -11,10 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
-    MachineFacts, NodeConfig, NodeState, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
+    MachineFacts, NodeConfig, NodeState, Outage, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
     WrittenStatus, build_node, build_status, is_ready, may_report, rebooted, report_after, transitions, worth_writing,
 };
 use witlet_core::plan::Rules;
+use witlet_ports::Result;
 use witlet_ports::runtime::{Handler, Runtime, Status};
 
 use self::addresses::Resolved;
@@ -258,8 +259,12 @@ impl NodeLoop {
         let mut written: Option<Written> = None;
         let mut pod_cidr = String::new();
         let (mut unschedulable, mut boot_told) = (false, false);
+        let (mut gone, mut outage) = (Outage::default(), Outage::default());
         loop {
             if let Some(node) = self.context.ports.nodes.current() {
+                if gone.worked(crate::clock::now()).is_some() {
+                    info!(node = self.options.config.name, "the Node object is there again");
+                }
                 let boot = rebooted(&self.options.facts, &self.options.config, node.status.as_ref());
                 if let Some(message) = boot.filter(|_| !boot_told) {
                     boot_told = true;
@@ -272,9 +277,18 @@ impl NodeLoop {
                     self.context.ports.events.node(false, reason, &message);
                 }
                 if may_report(node.status.as_ref(), self.looked(), started.elapsed()) {
-                    self.report_once(&node, &mut written).await;
+                    let result = self.report_once(&node, &mut written).await;
+                    tell(&mut outage, "the node's status", result);
                 }
                 self.pass_on_pod_cidr(&node, &mut pod_cidr).await;
+            } else if let Some(lasted) = gone.failed(crate::clock::now()) {
+                let then = if self.options.register {
+                    "restart the agent to register the node again"
+                } else {
+                    "somebody else must create it, as node.register is off"
+                };
+                let node = &self.options.config.name;
+                warn!(node, missing = %lasted, "there is no Node object to write the status to; {then}");
             }
             let ready = written.as_ref().is_some_and(|written| written.ready);
             let pause = if !ready && started.elapsed() < FAST_FOR {
@@ -296,7 +310,7 @@ impl NodeLoop {
         self.pleg.last_list().is_some() && self.runtime.with(|(_, status)| status.is_some())
     }
 
-    async fn report_once(&self, node: &Node, written: &mut Option<Written>) {
+    async fn report_once(&self, node: &Node, written: &mut Option<Written>) -> Result<()> {
         let state = self.state().await;
         let previous = node.status.as_ref();
         let status = build_status(
@@ -312,27 +326,24 @@ impl NodeLoop {
             .as_ref()
             .is_none_or(|last| last.at.elapsed() >= last.again_after);
         if !changed && !due {
-            return;
+            return Ok(());
         }
-        match self.context.ports.nodes.patch_status(&status).await {
-            Ok(()) => {
-                for transition in transitions(&self.options.config.name, previous, &status) {
-                    self.context
-                        .ports
-                        .events
-                        .node(false, transition.reason, &transition.message);
-                }
-                let now = self.context.ports.nodes.current().and_then(|node| node.status.clone());
-                let kept = now.unwrap_or_else(|| status.clone());
-                *written = Some(Written {
-                    ready: is_ready(&status),
-                    at: tokio::time::Instant::now(),
-                    again_after: report_after(self.options.report, changed, rand::random()),
-                    status: WrittenStatus { sent: status, kept },
-                });
-            }
-            Err(error) => debug!(%error, "cannot write the node's status, trying again"),
+        self.context.ports.nodes.patch_status(&status).await?;
+        for transition in transitions(&self.options.config.name, previous, &status) {
+            self.context
+                .ports
+                .events
+                .node(false, transition.reason, &transition.message);
         }
+        let now = self.context.ports.nodes.current().and_then(|node| node.status.clone());
+        let kept = now.unwrap_or_else(|| status.clone());
+        *written = Some(Written {
+            ready: is_ready(&status),
+            at: tokio::time::Instant::now(),
+            again_after: report_after(self.options.report, changed, rand::random()),
+            status: WrittenStatus { sent: status, kept },
+        });
+        Ok(())
     }
 
     /// The runtime may give addresses to pods from the range that the cluster set aside for this node.
@@ -351,17 +362,15 @@ impl NodeLoop {
 
     async fn renew(&self) {
         let mut pause = LEASE_FIRST;
+        let mut outage = Outage::default();
         loop {
-            match self.context.ports.nodes.renew_lease().await {
-                Ok(()) => {
-                    pause = LEASE_FIRST;
-                    tokio::time::sleep(barely_jittered(self.context.intervals.lease)).await;
-                }
-                Err(error) => {
-                    debug!(%error, "cannot renew the lease, trying again");
-                    tokio::time::sleep(pause.min(self.context.intervals.lease)).await;
-                    pause = (pause * 2).min(LEASE_LONGEST);
-                }
+            let result = self.context.ports.nodes.renew_lease().await;
+            if tell(&mut outage, "the node's lease", result) {
+                pause = LEASE_FIRST;
+                tokio::time::sleep(barely_jittered(self.context.intervals.lease)).await;
+            } else {
+                tokio::time::sleep(pause.min(self.context.intervals.lease)).await;
+                pause = (pause * 2).min(LEASE_LONGEST);
             }
         }
     }
@@ -403,6 +412,26 @@ impl NodeLoop {
             resolved,
             pressure: *self.pressure.borrow(),
             ..NodeState::default()
+        }
+    }
+}
+
+/// Tells of a call's outage and of its end; failures in between only to who asks for more. True if the call was good.
+fn tell(outage: &mut Outage, what: &str, result: Result<()>) -> bool {
+    let now = crate::clock::now();
+    match result {
+        Ok(()) => {
+            if let Some(lasted) = outage.worked(now) {
+                info!(failed = %lasted, "{what} is written to the API again");
+            }
+            true
+        }
+        Err(error) => {
+            match outage.failed(now) {
+                Some(lasted) => warn!(%error, failed = %lasted, "cannot write {what} to the API, trying again"),
+                None => debug!(%error, "cannot write {what} to the API, trying again"),
+            }
+            false
         }
     }
 }

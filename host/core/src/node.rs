@@ -21,6 +21,7 @@ use crate::runtime::Image;
 mod addresses;
 mod conditions;
 mod health;
+mod outage;
 mod registration;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests;
 pub use addresses::{AddressError, check_node_ip, node_addresses};
 pub use conditions::{Pressure, Transition, transitions};
 pub use health::{RuntimeCondition, RuntimeHealth};
+pub use outage::{Lasted, Outage};
 pub use registration::{label_problem, may_label, node_ips_problem, parse_taint, parse_taints, report_after};
 
 /// What is true of the machine. Read once at start; all of it needs a restart of the agent to change.

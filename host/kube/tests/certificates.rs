@@ -1,24 +1,21 @@
 //! Certificates against an API server that signs them, or does not: real HTTPS with client certificates.
 #![allow(clippy::unwrap_used)]
 
-#[path = "certificates/signer.rs"]
-mod signer;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use serde_json::json;
-use signer::{Mode, Signer};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use witlet_kube::{Client, Config, CredentialsConfig, NodeCredentials, Pairs, serving_certificate};
 use witlet_ports::api::Nodes;
+use witlet_test_api::{ApiServer, Mode};
 
 struct Machine {
     dir: tempfile::TempDir,
-    signer: Signer,
+    signer: ApiServer,
 }
 
 /// An agent, until it is dropped.
@@ -33,7 +30,7 @@ impl Machine {
     async fn new(mode: Mode) -> Self {
         let this = Self {
             dir: tempfile::tempdir().unwrap(),
-            signer: Signer::start(mode).await,
+            signer: ApiServer::start("n1", mode).await,
         };
         std::fs::write(this.path("bootstrap"), this.signer.kubeconfig("token: secret")).unwrap();
         this
@@ -237,7 +234,7 @@ async fn a_new_certificate_closes_the_connections_of_the_old() {
     until("a watch with the second certificate", async || {
         let watches = watched();
         let (first, last) = (&watches[0], &watches[watches.len() - 1]);
-        first.serial != last.serial && first.connection != last.connection
+        first.certificate != last.certificate && first.connection != last.connection
     })
     .await;
     until("the old connections are closed", async || {
@@ -254,7 +251,7 @@ async fn a_certificate_inside_the_kubeconfig_is_replaced_at_once() {
     let (certificate, key) = machine.signer.issue("system:node:n1", 3600);
     std::fs::write(
         machine.path("kubeconfig"),
-        machine.signer.kubeconfig(&signer::inline(&certificate, &key)),
+        machine.signer.kubeconfig(&witlet_test_api::inline(&certificate, &key)),
     )
     .unwrap();
     let agent = machine.run(true).await;
