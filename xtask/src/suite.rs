@@ -27,28 +27,11 @@ pub(crate) fn test(root: &Path, filter: Option<&str>) -> Result<()> {
 
     let mut closing = Vec::new();
     step("unit, property, golden, simulation and plugin tests");
-    let unit = if witlet_lab::has_program("cargo-nextest") || home_has_nextest() {
-        let mut nextest = build::cargo(root);
-        nextest.args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-tests=pass",
-            "--status-level",
-            "fail",
-            "--final-status-level",
-            "fail",
-        ]);
-        nextest.args(filter);
-        nextest
-    } else {
-        let mut tests = build::cargo(root);
-        tests
-            .args(["test", "--quiet", "--workspace", "--exclude", "witlet-e2e"])
-            .args(filter);
-        tests
-    };
-    let unit = passes(unit, &mut closing)?;
+    let unit = passes(tests(root, &[], filter), &mut closing)?;
+    // Off by default, so built apart; the plugin host alone is built again for it.
+    step("tests of native plugins");
+    let native = tests(root, &NATIVE, filter);
+    let unit = passes(native, &mut closing)? && unit;
 
     let end_to_end = if setup::is_root() {
         step("end-to-end tests");
@@ -72,6 +55,34 @@ pub(crate) fn test(root: &Path, filter: Option<&str>) -> Result<()> {
         (true, false) => bail!("end-to-end tests failed"),
         (false, false) => bail!("unit tests and end-to-end tests failed"),
     }
+}
+
+/// With these the feature is on, and only the tests that need it are built.
+const NATIVE: [&str; 4] = [
+    "--features",
+    "witlet-plugin-host/native-plugins",
+    "--test",
+    "native_plugins",
+];
+
+fn tests(root: &Path, more: &[&str], filter: Option<&str>) -> Command {
+    let mut command = build::cargo(root);
+    if witlet_lab::has_program("cargo-nextest") || home_has_nextest() {
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--no-tests=pass",
+            "--status-level",
+            "fail",
+            "--final-status-level",
+            "fail",
+        ]);
+    } else {
+        command.args(["test", "--quiet", "--workspace", "--exclude", "witlet-e2e"]);
+    }
+    command.args(more).args(filter);
+    command
 }
 
 fn home_has_nextest() -> bool {
@@ -136,6 +147,9 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
         "--quiet",
         "--workspace",
         "--all-targets",
+        // More code, and no other build.
+        "--features",
+        "witlet-plugin-host/native-plugins",
         "--",
         "-D",
         "warnings",

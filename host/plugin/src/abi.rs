@@ -15,6 +15,7 @@ use witlet_ports::sink::{Family, LogEntry};
 use crate::capability::volume_dir::VolumeDir;
 use crate::error::CallError;
 
+pub(crate) mod answers;
 pub(crate) mod v0_1;
 
 pub(crate) type Result<T> = std::result::Result<T, CallError>;

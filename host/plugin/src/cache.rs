@@ -1,7 +1,7 @@
 //! Compiled plugins on disk, so that a start does not compile.
 //!
 //! Loading compiled code is as good as running it, so a file is only loaded if nobody but the agent could have written it and
-//! its recorded digest fits. All `unsafe` of this crate is in this file.
+//! its recorded digest fits. All `unsafe` of this crate is in this file and, with native plugins, in `native/library.rs`.
 //!
 //! A file is `witcwasm`, the SHA-256 of the rest, the rest. It is read once and verified in memory: nothing can change between
 //! the check and the use.
@@ -194,7 +194,7 @@ fn refused(path: &Path, why: &str) -> io::Error {
 }
 
 /// Whoever can rename a directory on the way can replace what is in it.
-fn check_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn check_parent(path: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     let owner = metadata.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {

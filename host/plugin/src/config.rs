@@ -87,6 +87,8 @@ pub enum Source {
     File(PathBuf),
     /// An OCI artifact, by its digest.
     Oci(Reference),
+    /// A shared library on the node: no component, and no sandbox around it.
+    Native(PathBuf),
 }
 
 impl Source {
@@ -97,6 +99,15 @@ impl Source {
         if let Some(reference) = text.strip_prefix("oci://") {
             let parsed = Reference::parse(reference).map_err(|why| format!("source {text:?}: {why}"))?;
             return Ok(Self::Oci(parsed));
+        }
+        if let Some(path) = text.strip_prefix("native:") {
+            let path = PathBuf::from(path);
+            return match path.is_absolute() {
+                true => Ok(Self::Native(path)),
+                false => Err(format!(
+                    "source {text:?}: write native: and the absolute path of the library"
+                )),
+            };
         }
         let path = PathBuf::from(text.strip_prefix("file:").unwrap_or(text));
         if !path.is_absolute() {
@@ -114,6 +125,7 @@ impl fmt::Display for Source {
             Self::Builtin(name) => write!(f, "builtin:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Oci(reference) => write!(f, "oci://{reference}"),
+            Self::Native(path) => write!(f, "native:{}", path.display()),
         }
     }
 }
@@ -247,6 +259,9 @@ pub struct PluginConfig {
     /// Refuse the file unless it has this digest (64 hexadecimal digits).
     #[serde(default)]
     pub sha256: Option<String>,
+    /// A native plugin: it is trusted as the agent itself is.
+    #[serde(default)]
+    pub trusted: bool,
     #[serde(default = "yes")]
     pub enabled: bool,
     #[serde(default)]
@@ -363,6 +378,7 @@ impl PluginConfig {
             kind,
             source,
             sha256: None,
+            trusted: false,
             enabled: true,
             fail: None,
             drivers: None,
@@ -438,6 +454,7 @@ impl PluginConfig {
                 "sha256 = {pin:?}: write the 64 lower-case hexadecimal digits that sha256sum prints"
             ));
         }
+        problems.extend(native::problems(self));
         if self.drivers.is_some() && self.kind != Kind::Volume {
             problems.push(format!(
                 "drivers: only volume plugins have drivers, this one is kind = \"{}\"",
@@ -496,6 +513,8 @@ impl PluginConfig {
         problems
     }
 }
+
+mod native;
 
 /// A DNS label, so that it can stand in annotations, metrics and file names.
 fn is_name(name: &str) -> bool {

@@ -93,6 +93,9 @@ impl Loader {
         if let Some(problem) = config.problems(name).into_iter().next() {
             return Err(LoadCause::Config(problem));
         }
+        if let Source::Native(path) = &config.source {
+            return self.load_native(path, name, config, number, metrics, journal).await;
+        }
         let fetched = match instead {
             Some(digest) => self.sources.kept(digest).await,
             None => None,
@@ -177,6 +180,59 @@ impl Loader {
             signer,
             calls: AtomicUsize::new(0),
         })
+    }
+}
+
+#[cfg(feature = "native-plugins")]
+impl Loader {
+    async fn load_native(
+        &self,
+        path: &std::path::Path,
+        name: &str,
+        config: &PluginConfig,
+        number: u64,
+        metrics: Arc<PluginMetrics>,
+        journal: &Arc<Journal>,
+    ) -> Result<Generation, LoadCause> {
+        let given = crate::native::Given {
+            name,
+            config,
+            number,
+            metrics,
+            journal: Arc::clone(journal),
+            deps: self.deps.clone(),
+        };
+        let loaded = crate::native::load(path, given).await?;
+        Ok(Generation {
+            plugin: loaded.plugin,
+            drivers: drivers(name, config, &loaded.manifest),
+            manifest: loaded.manifest,
+            digest: loaded.digest,
+            config: config.clone(),
+            linked: loaded.linked,
+            signer: None,
+            calls: AtomicUsize::new(0),
+        })
+    }
+}
+
+#[cfg(not(feature = "native-plugins"))]
+impl Loader {
+    #[allow(clippy::unused_async)] // As with the feature.
+    async fn load_native(
+        &self,
+        _path: &std::path::Path,
+        _name: &str,
+        config: &PluginConfig,
+        _number: u64,
+        _metrics: Arc<PluginMetrics>,
+        _journal: &Arc<Journal>,
+    ) -> Result<Generation, LoadCause> {
+        // The configuration's check says it before.
+        Err(LoadCause::Config(format!(
+            "{} needs the feature native-plugins",
+            config.source
+        )))
     }
 }
 

@@ -1,17 +1,17 @@
 //! Calling a plugin: an instance, its limits, its deadline, and what came of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
 use tracing::Instrument;
 use wasmtime::{Store, Trap};
 
 use crate::config::Instances;
 use crate::engine::PluginEngine;
 use crate::error::{CallError, Fault, clean};
+use crate::places::Places;
 use crate::state::{Plugin, State};
 
 /// What bindgen makes of a world, as far as calling needs it.
@@ -35,8 +35,7 @@ struct Seat<I> {
 /// Calls the functions of one generation of a plugin.
 pub(crate) struct Caller<B: Bindings> {
     shared: Arc<Shared<B>>,
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    places: Places,
 }
 
 struct Shared<B: Bindings> {
@@ -48,20 +47,14 @@ struct Shared<B: Bindings> {
 
 impl<B: Bindings> Caller<B> {
     pub(crate) fn new(engine: Arc<PluginEngine>, plugin: Arc<Plugin>, bindings: B) -> Self {
-        let permits = Arc::new(Semaphore::new(
-            plugin.limits.concurrency.get().min(Semaphore::MAX_PERMITS),
-        ));
+        let places = Places::new(&plugin.limits);
         let shared = Arc::new(Shared {
             engine,
             plugin,
             bindings,
             pool: Mutex::default(),
         });
-        Self {
-            shared,
-            permits,
-            waiting: AtomicUsize::new(0),
-        }
+        Self { shared, places }
     }
 
     /// Runs `body` on an instance, within the plugin's limits and `wall`. Dropping the future ends the guest.
@@ -73,7 +66,7 @@ impl<B: Bindings> Caller<B> {
         let plugin = &self.shared.plugin;
         let metrics = &plugin.metrics;
         let wall = wall.min(plugin.limits.wall_per_call);
-        let result = match self.place(wall).await {
+        let result = match self.places.take(plugin, wall).await {
             Ok(permit) => {
                 let shared = Arc::clone(&self.shared);
                 let span = tracing::info_span!("plugin", id = %plugin.name, func, generation = plugin.generation);
@@ -99,47 +92,6 @@ impl<B: Bindings> Caller<B> {
             tracing::warn!(plugin = %plugin.name, func, %error, "plugin call failed");
         }
         result
-    }
-
-    /// A place among the calls that run at the same time.
-    async fn place(&self, wall: Duration) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let limit = self.shared.plugin.limits.queue;
-        let waiting = Waiting::enter(&self.waiting, &self.shared.plugin.metrics.waiting);
-        if waiting.before >= limit {
-            return Err(CallError::Overload(waiting.before));
-        }
-        match tokio::time::timeout(wall, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(CallError::Overload(waiting.before + 1)),
-        }
-    }
-}
-
-/// Counts a waiting call, also when its caller gives up.
-struct Waiting<'a> {
-    here: &'a AtomicUsize,
-    all: &'a AtomicUsize,
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn enter(here: &'a AtomicUsize, all: &'a AtomicUsize) -> Self {
-        all.fetch_add(1, Ordering::Relaxed);
-        Self {
-            here,
-            all,
-            before: here.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.here.fetch_sub(1, Ordering::Relaxed);
-        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

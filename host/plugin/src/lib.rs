@@ -6,6 +6,7 @@
 //! - `engine` stops guests that run for too long; `instance` calls them; `compile` and `cache` make code of components.
 //! - `abi` is the border: one directory a released WIT track. `capability` is what guests can do through it, and `grants` who
 //!   may.
+//! - `native` has plugins that are no components but libraries; only with the feature `native-plugins`.
 //! - `port` implements the traits of `witlet-ports`.
 
 mod abi;
@@ -23,6 +24,9 @@ mod journal;
 mod ledger;
 pub mod manifest;
 mod metrics;
+#[cfg(feature = "native-plugins")]
+mod native;
+mod places;
 mod port;
 mod shadow;
 mod slot;

@@ -67,9 +67,13 @@ impl PluginMetrics {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn call(&self, func: &'static str, outcome: &'static str, time: Duration, cpu: Duration) {
+    pub(crate) fn spent(&self, cpu: Duration) {
         self.cpu_nanos
             .fetch_add(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn call(&self, func: &'static str, outcome: &'static str, time: Duration, cpu: Duration) {
+        self.spent(cpu);
         let mut counts = self.counts();
         *counts.calls.entry((func, outcome)).or_default() += 1;
         counts.durations.entry(func).or_default().observe(time);

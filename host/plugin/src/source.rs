@@ -68,6 +68,7 @@ impl Sources {
                 Ok(Fetched { bytes, signer })
             }
             Source::Oci(reference) => oci::pull(reference, config, key, &self.blobs).await,
+            Source::Native(_) => Err(LoadCause::Config("native code is no component".to_owned())),
         }
     }
 

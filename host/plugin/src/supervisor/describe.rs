@@ -7,7 +7,7 @@ use serde::Serialize;
 use witlet_core::extension::breaker::State;
 
 use super::PluginHost;
-use crate::config::{Fail, Kind};
+use crate::config::{Fail, Kind, Source};
 use crate::generation::Generation;
 use crate::grants::Capability;
 use crate::metrics::Condition;
@@ -159,9 +159,11 @@ impl Slot {
         };
         let limits = |generation: &Arc<Generation>| {
             let limits = &generation.plugin.limits;
+            let native = matches!(generation.config.source, Source::Native(_));
+            let or_none = |text: String| if native { "none: native code".to_owned() } else { text };
             vec![
-                ("memory", limits.memory.to_string()),
-                ("cpu_per_call", format!("{:?}", limits.cpu_per_call)),
+                ("memory", or_none(limits.memory.to_string())),
+                ("cpu_per_call", or_none(format!("{:?}", limits.cpu_per_call))),
                 ("wall_per_call", format!("{:?}", limits.wall_per_call)),
                 ("concurrency", limits.concurrency.to_string()),
                 ("queue", limits.queue.to_string()),

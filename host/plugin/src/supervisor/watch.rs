@@ -53,7 +53,8 @@ pub(super) async fn files(host: Weak<PluginHost>, interval: Duration) {
             .iter()
             .filter_map(|(name, slot)| match &slot.stanza.load().source {
                 Source::File(path) => Some((name.clone(), path.clone())),
-                Source::Builtin(_) | Source::Oci(_) => None,
+                // A native plugin is pinned: another file is another stanza.
+                Source::Builtin(_) | Source::Oci(_) | Source::Native(_) => None,
             })
             .collect();
         known.retain(|name, _| files.iter().any(|(n, _)| n == name));

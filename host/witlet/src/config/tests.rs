@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use witlet_plugin_host::config::PluginConfig;
+
 use super::*;
 
 fn load(text: &str) -> Result<Config, Problems> {
@@ -93,7 +95,16 @@ fn the_commented_example_is_a_valid_configuration() {
         .collect();
     let mut problems = Problems::default();
     problems.check::<Sections>(Path::new("witlet.toml"), &all);
-    let stanzas = all.parse::<Table>().unwrap()["plugin"].as_table().unwrap().clone();
+    let mut stanzas = all.parse::<Table>().unwrap()["plugin"].as_table().unwrap().clone();
+    if !cfg!(feature = "native-plugins") {
+        // Valid, but for a build that has them.
+        let device = stanzas.remove("device").unwrap();
+        let device: PluginConfig = device.try_into().unwrap();
+        let [problem] = &device.problems("device")[..] else {
+            panic!("{:?}", device.problems("device"))
+        };
+        assert!(problem.contains("built without native plugins"), "{problem}");
+    }
     // A node of its own has all default plugins.
     let sections = Sections {
         standalone: Some(Standalone::default()),

@@ -15,16 +15,13 @@ use self::bindings::exports::witlet::network::driver as guest;
 use self::bindings::witlet::network as wit;
 use self::bindings::{NetworkPlugin, NetworkPluginPre};
 use super::base::{Error, give, millis};
-use crate::abi;
+use crate::abi::{self, answers};
 use crate::capability::{exec, handles};
 use crate::engine::PluginEngine;
-use crate::error::{CallError, Fault};
+use crate::error::Fault;
 use crate::grants::{Capability, Grants};
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State, not_granted};
-
-const MAX_RESULT: usize = 256 << 10;
-const MAX_COMMANDS: usize = 32;
 
 #[allow(
     missing_docs,
@@ -81,35 +78,13 @@ impl Driver {
             grants,
         })
     }
+}
 
-    /// The attachment is kept and used without the plugin: what it says is looked at now.
-    fn checked(&self, attachment: guest::Attachment) -> abi::Result<Attachment> {
-        let nonsense = |text: String| Err(CallError::Nonsense(text));
-        if attachment.cni_result.len() > MAX_RESULT || attachment.state.len() > MAX_RESULT {
-            return nonsense(format!("a result or state of more than {MAX_RESULT} bytes"));
-        }
-        if !serde_json::from_str::<serde_json::Value>(&attachment.cni_result).is_ok_and(|v| v.is_object()) {
-            return nonsense("the CNI result is no JSON object".to_owned());
-        }
-        if attachment.offline_teardown.len() > MAX_COMMANDS {
-            return nonsense(format!("more than {MAX_COMMANDS} commands for the teardown"));
-        }
-        for command in &attachment.offline_teardown {
-            // They run later, without the plugin: within the same grant.
-            let listed = match &self.grants.exec {
-                Some(grant) => exec::listed(grant, &command.program).map(drop),
-                None => Err(not_granted(Capability::Exec)),
-            };
-            if let Err(fault) = listed {
-                return nonsense(format!("offline teardown: {fault}"));
-            }
-        }
-        let offline_teardown = attachment.offline_teardown.into_iter().map(command).collect();
-        Ok(Attachment {
-            cni_result: attachment.cni_result,
-            state: attachment.state,
-            offline_teardown,
-        })
+fn attachment(attachment: guest::Attachment) -> Attachment {
+    Attachment {
+        cni_result: attachment.cni_result,
+        state: attachment.state,
+        offline_teardown: attachment.offline_teardown.into_iter().map(command).collect(),
     }
 }
 
@@ -127,7 +102,7 @@ impl abi::Network for Driver {
     async fn setup(&self, pod: Option<&Arc<v1::Pod>>, sandbox: &Sandbox) -> abi::Result<Attachment> {
         let pod = pod.cloned();
         let sandbox = Arc::new(sandbox.clone());
-        let attachment = self
+        let answer = self
             .caller
             .call("setup", Duration::MAX, move |store, instance| {
                 async move {
@@ -151,7 +126,7 @@ impl abi::Network for Driver {
                 .boxed()
             })
             .await?;
-        self.checked(attachment)
+        answers::attachment(attachment(answer), &self.grants)
     }
 
     async fn teardown(&self, sandbox: &Sandbox, state: Option<&str>) -> abi::Result<()> {

@@ -8,24 +8,17 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1;
 use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Resource};
-use witlet_core::desired::Rejection;
 use witlet_ports::policy::{Access, Review};
 
 use self::bindings::exports::witlet::policy::admission as guest;
 use self::bindings::{PolicyPlugin, PolicyPluginPre};
 use super::policy_hooks::Hooks;
-use crate::abi;
+use crate::abi::{self, answers};
 use crate::capability::handles;
 use crate::engine::PluginEngine;
-use crate::error::{CallError, Fault, clean};
+use crate::error::Fault;
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State};
-
-/// An event shows 1 KiB of a message.
-pub(super) const MAX_MESSAGE: usize = 4 << 10;
-const MAX_WARNINGS: usize = 32;
-/// `status.reason` and an event's reason.
-const MAX_REASON: usize = 128;
 
 #[allow(
     missing_docs,
@@ -118,33 +111,10 @@ impl abi::Policy for Driver {
     }
 }
 
-pub(super) fn warnings(all: Vec<String>) -> Vec<String> {
-    let all = all.into_iter().take(MAX_WARNINGS);
-    all.map(|w| clean(w, MAX_MESSAGE)).collect()
-}
-
 fn checked(review: guest::Review) -> abi::Result<Review> {
     let denied = match review.decision {
         guest::Decision::Allow => None,
-        guest::Decision::Deny(denial) => {
-            if !is_camel_case(&denial.reason) {
-                let shown = clean(denial.reason, 64);
-                return Err(CallError::Nonsense(format!(
-                    "the reason {shown:?} of its denial is not a CamelCase word"
-                )));
-            }
-            Some(Rejection {
-                reason: denial.reason,
-                message: clean(denial.message, MAX_MESSAGE),
-            })
-        }
+        guest::Decision::Deny(denial) => Some((denial.reason, denial.message)),
     };
-    let warnings = warnings(review.warnings);
-    Ok(Review { denied, warnings })
-}
-
-fn is_camel_case(reason: &str) -> bool {
-    reason.len() <= MAX_REASON
-        && reason.starts_with(|c: char| c.is_ascii_uppercase())
-        && reason.bytes().all(|b| b.is_ascii_alphanumeric())
+    answers::review(denied, review.warnings)
 }

@@ -7,23 +7,19 @@ use k8s_openapi::api::core::v1;
 use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Lower, Resource};
-use witlet_core::desired::Rejection;
 use witlet_ports::policy::{Access, Review};
 
 use super::base::Error;
 use super::lifecycle::Untyped;
-use super::policy::{MAX_MESSAGE, warnings};
-use crate::abi;
+use crate::abi::{self, answers};
 use crate::capability::handles;
 use crate::engine::PluginEngine;
-use crate::error::{Fault, clean};
+use crate::error::Fault;
 use crate::instance::Caller;
 use crate::state::{Plugin, State};
 
 const CONTAINER_CREATE: &str = "witlet:policy-hooks/container-create";
 const ACCESS: &str = "witlet:policy-hooks/access";
-/// `status.reason` and event reasons of what a hook denies.
-const REASON: &str = "PolicyDenied";
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
@@ -159,11 +155,5 @@ fn index(
 }
 
 fn review(answer: Answer) -> Review {
-    Review {
-        denied: answer.denied.map(|message| Rejection {
-            reason: REASON.to_owned(),
-            message: clean(message, MAX_MESSAGE),
-        }),
-        warnings: warnings(answer.warnings),
-    }
+    answers::hook_review(answer.denied, answer.warnings)
 }

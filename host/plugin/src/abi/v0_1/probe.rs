@@ -14,16 +14,13 @@ use self::bindings::exports::witlet::probe::probe as guest;
 use self::bindings::witlet::probe as wit;
 use self::bindings::{ProbePlugin, ProbePluginPre};
 use super::base::{Error, give, millis};
-use crate::abi;
+use crate::abi::{self, answers};
 use crate::capability::{container_exec, grpc, handles, pod_net};
 use crate::engine::PluginEngine;
-use crate::error::{Fault, clean};
+use crate::error::Fault;
 use crate::grants::{Capability, Grants};
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State, not_granted};
-
-/// What an event can show of a probe's message.
-const MAX_MESSAGE: usize = 10 << 10;
 
 #[allow(
     missing_docs,
@@ -115,10 +112,7 @@ fn outcome(outcome: guest::Outcome) -> Outcome {
         guest::Verdict::Fail => Verdict::Fail,
         guest::Verdict::Unknown => Verdict::Unknown,
     };
-    Outcome {
-        verdict,
-        message: clean(outcome.message, MAX_MESSAGE),
-    }
+    answers::outcome(verdict, outcome.message)
 }
 
 type Pod = Resource<handles::Pod>;

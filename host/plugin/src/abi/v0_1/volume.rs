@@ -14,11 +14,11 @@ use witlet_core::downward;
 use self::bindings::witlet::volume as wit;
 use self::bindings::{VolumePlugin, VolumePluginPre};
 use super::base::{Error, give};
-use crate::abi::{self, Placed};
+use crate::abi::{self, Placed, answers};
 use crate::capability::volume_dir::VolumeDir;
 use crate::capability::{files, handles, host_path, mount, nfs, pod_objects};
 use crate::engine::PluginEngine;
-use crate::error::{CallError, Fault};
+use crate::error::Fault;
 use crate::grants::{Capability, Grants};
 use crate::instance::{Bindings, Caller};
 use crate::state::{Plugin, State, not_granted};
@@ -117,10 +117,7 @@ impl abi::Volume for Driver {
                 .boxed()
             })
             .await?;
-        if published.host_path.as_ref().is_some_and(|p| p.len() > 4096) {
-            return Err(CallError::Nonsense("a host path of more than 4096 bytes".to_owned()));
-        }
-        Ok(Placed {
+        answers::placed(Placed {
             host_path: published.host_path,
             read_only: published.read_only,
             follows_source: published.follows_source,
