@@ -321,12 +321,15 @@ impl Mode {
     }
 }
 
-/// A signature: the file's with `.sig` after its name, or what the registry has for the manifest.
+/// Who must have signed it, and in which form. The signature is the file's with `.sig` after its name, or what the registry has for
+/// the manifest.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Verify {
-    /// An ed25519 public key: PEM as `openssl pkey -pubout` writes it.
-    pub key: PathBuf,
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// `key = "/path"`: an ed25519 public key, PEM as `openssl pkey -pubout` writes it.
+    Key(PathBuf),
+    /// `cosign = "/path"`: an ECDSA P-256 public key, PEM as `cosign generate-key-pair` writes it.
+    Cosign(PathBuf),
 }
 
 /// `[plugin.NAME.pull]`.
@@ -488,11 +491,22 @@ impl PluginConfig {
         if self.verify.is_some() && matches!(self.source, Source::Builtin(_)) {
             problems.push("verify: what is built in has no signature of its own".to_owned());
         }
+        if matches!(self.verify, Some(Verify::Cosign(_))) && !cfg!(feature = "cosign") {
+            problems.push(
+                "verify.cosign: this witlet was built without it; build it with the feature cosign, or sign with ed25519"
+                    .to_owned(),
+            );
+        }
         if self.pull != Pull::default() && !matches!(self.source, Source::Oci(_)) {
             problems.push("pull: only a source \"oci://…\" is pulled".to_owned());
         }
         let paths = [
-            ("verify.key", self.verify.as_ref().map(|v| &v.key)),
+            (
+                "verify",
+                self.verify.as_ref().map(|v| match v {
+                    Verify::Key(path) | Verify::Cosign(path) => path,
+                }),
+            ),
             ("pull.ca", self.pull.ca.as_ref()),
             ("pull.credentials", self.pull.credentials.as_ref()),
         ];

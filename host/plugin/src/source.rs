@@ -1,6 +1,8 @@
 //! Where components come from: built in, files of the node, registries.
 
 mod blobs;
+#[cfg(feature = "cosign")]
+mod cosign;
 pub(crate) mod oci;
 pub mod publish;
 mod registry;
@@ -42,7 +44,7 @@ impl Sources {
     /// The component, with everything checked that does not need to look into it.
     pub(crate) async fn fetch(&self, config: &PluginConfig) -> Result<Fetched, LoadCause> {
         let key = match &config.verify {
-            Some(verify) => Some(signature::Key::read(&verify.key).await?),
+            Some(verify) => Some(signature::Verifier::read(verify).await?),
             None => None,
         };
         match &config.source {
@@ -60,8 +62,8 @@ impl Sources {
                             let beside = Path::new(&beside).display();
                             LoadCause::Signature(format!("its signature {beside} cannot be read: {}", words(&e)))
                         })?;
-                        key.verify(&hex(&Sha256::digest(&bytes)), &signature)?;
-                        Some(key.name)
+                        key.verify_file(&bytes, &signature)?;
+                        Some(key.name().to_owned())
                     }
                     None => None,
                 };

@@ -2,160 +2,27 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/registry.rs"]
+mod registry;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::{Node, check, component, eventually, guests, plugins};
+use registry::{Registry, files, free_port, sha256};
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use sha2::{Digest, Sha256};
 use witlet_plugin_host::config::{Kind, PluginConfig};
 use witlet_plugin_host::{PluginHost, SwapOutcome};
 use witlet_ports::probe::Probes;
-
-/// `user` with the password `secret`.
-const HTPASSWD: &str = "user:$2b$12$2mdLCUnydRFK6nLp7Rwwg.aYz.JaQVOP1XAcsMwfINnygdfF8xU6e\n";
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
 
 fn probe(text: &str) -> Vec<u8> {
     component("probe", &guests::moody_probe(text), &[])
 }
 
-/// A registry with its data in a directory; ended with this.
-struct Registry {
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Registry {
-    /// None where there is no such program.
-    fn start(dir: &Path, port: u16, protected: bool) -> Option<Self> {
-        let more = if protected {
-            let show = |name: &str| dir.join(name).display().to_string();
-            std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
-            format!(
-                "  tls:\n    certificate: {}\n    key: {}\nauth:\n  htpasswd:\n    realm: test\n    path: {}\n",
-                show("cert.pem"),
-                show("key.pem"),
-                show("htpasswd")
-            )
-        } else {
-            String::new()
-        };
-        let data = dir.join("data").display().to_string();
-        let config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {data}\nhttp:\n  addr: 127.0.0.1:{port}\n{more}"
-        );
-        let file = dir.join("registry.yml");
-        std::fs::write(&file, config).unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
-            eprintln!("docker-registry is not installed: nothing is tested; run `cargo xtask setup`");
-            return None;
-        };
-        let registry = Self { child, port };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the registry does not start");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(registry)
-    }
-
-    /// One request on a connection of its own; the status and the header `location`.
-    fn request(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
-            self.port,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let status = reply.split(' ').nth(1).unwrap().parse().unwrap();
-        let location = reply.lines().find_map(|l| {
-            l.to_lowercase()
-                .starts_with("location:")
-                .then(|| l[9..].trim().to_owned())
-        });
-        (status, location.unwrap_or_default())
-    }
-
-    fn blob(&self, bytes: &[u8]) -> serde_json::Value {
-        let (status, location) = self.request("POST", "/v2/acme/probe/blobs/uploads/", "text/plain", &[]);
-        assert_eq!(status, 202);
-        let path = location.split_once("://").map_or(location.as_str(), |(_, rest)| rest);
-        let path = &path[path.find('/').unwrap()..];
-        let digest = sha256(bytes);
-        let path = format!("{path}&digest=sha256:{digest}");
-        assert_eq!(self.request("PUT", &path, "application/octet-stream", bytes).0, 201);
-        serde_json::json!({"digest": format!("sha256:{digest}"), "size": bytes.len()})
-    }
-
-    /// An artifact with one layer; its digest.
-    fn push(&self, tag: &str, layer_type: &str, layer: &[u8]) -> String {
-        let mut config = self.blob(b"{}");
-        config["mediaType"] = "application/vnd.wasm.config.v0+json".into();
-        let mut layer = self.blob(layer);
-        layer["mediaType"] = layer_type.into();
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest =
-            serde_json::json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]}).to_string();
-        let path = format!("/v2/acme/probe/manifests/{tag}");
-        assert_eq!(self.request("PUT", &path, kind, manifest.as_bytes()).0, 201);
-        sha256(manifest.as_bytes())
-    }
-
-    fn push_plugin(&self, tag: &str, bytes: &[u8]) -> String {
-        self.push(tag, "application/wasm", bytes)
-    }
-}
-
-/// A certificate for 127.0.0.1 in the directory, and an operator's files beside it.
-fn files(dir: &Path) -> (PathBuf, PathBuf) {
-    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-    let credentials = dir.join("credentials.json");
-    let auth = STANDARD.encode("user:secret");
-    // As `docker login` writes it, for any of the ports of this test.
-    std::fs::write(
-        &credentials,
-        format!("{{\"auths\": {{\"HOST\": {{\"auth\": \"{auth}\"}}}}}}"),
-    )
-    .unwrap();
-    (dir.join("cert.pem"), credentials)
-}
-
 /// The stanza for an artifact of a registry that wants TLS and a password.
 fn stanza(dir: &Path, port: u16, digest: &str, more: &str) -> PluginConfig {
-    let (ca, credentials) = (dir.join("cert.pem"), dir.join("credentials.json"));
+    let (ca, credentials) = (dir.join("ca.pem"), dir.join("credentials.json"));
     let text = std::fs::read_to_string(&credentials).unwrap();
     std::fs::write(&credentials, text.replace("HOST", &format!("127.0.0.1:{port}"))).unwrap();
     let toml = format!(
@@ -324,6 +191,101 @@ async fn only_what_the_right_key_signed_is_run() {
     }
     host.reload(stanza(&digest, &by_acme)).await;
     assert_eq!(says(&host).await, "from afar");
+}
+
+/// What `cosign sign --key` leaves in a registry, made with openssl's words for the keys.
+#[tokio::test]
+async fn signatures_of_cosign() {
+    use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    let (node, dir) = (Node::new(), tempfile::tempdir().unwrap());
+    files(dir.path());
+    let random = ring::rand::SystemRandom::new();
+    let pair = |name: &str| {
+        let private = dir.path().join(format!("{name}.key"));
+        let public = dir.path().join(format!("{name}.pub"));
+        let openssl = |args: &[&str], to: &Path| {
+            let run = std::process::Command::new("openssl")
+                .args(args)
+                .arg("-out")
+                .arg(to)
+                .output();
+            assert!(run.is_ok_and(|o| o.status.success()), "{args:?}");
+        };
+        let der = dir.path().join(format!("{name}.der"));
+        openssl(
+            &["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            &private,
+        );
+        openssl(&["pkey", "-in", private.to_str().unwrap(), "-pubout"], &public);
+        openssl(
+            &[
+                "pkcs8",
+                "-topk8",
+                "-nocrypt",
+                "-in",
+                private.to_str().unwrap(),
+                "-outform",
+                "DER",
+            ],
+            &der,
+        );
+        let pkcs8 = std::fs::read(der).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random).unwrap();
+        (pair, format!("verify = {{ cosign = {public:?} }}"))
+    };
+    let ((acme, by_acme), (_, by_other)) = (pair("acme"), pair("other"));
+    let port = free_port();
+    let Some(open) = Registry::start(dir.path(), port, false) else {
+        return;
+    };
+    let digest = open.push_plugin("1", &probe("cosigned"));
+    let unsigned = open.push_plugin("2", &probe("unsigned"));
+    let document = serde_json::json!({
+        "critical": {
+            "identity": {"docker-reference": format!("127.0.0.1:{port}/acme/probe")},
+            "image": {"docker-manifest-digest": format!("sha256:{digest}")},
+            "type": "cosign container image signature",
+        },
+        "optional": {"creator": "a test"},
+    })
+    .to_string();
+    let signature = STANDARD.encode(acme.sign(&random, document.as_bytes()).unwrap());
+    let layer = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let annotations = serde_json::json!({"dev.cosignproject.cosign/signature": signature});
+    for digest in [&digest, &unsigned] {
+        // The second is another manifest's.
+        open.push_annotated(
+            &format!("sha256-{digest}.sig"),
+            layer,
+            document.as_bytes(),
+            annotations.clone(),
+        );
+    }
+    drop(open);
+    let registry = Registry::start(dir.path(), port, true).unwrap();
+    let stanza = |digest: &str, verify: &str| plugins([("test", stanza(dir.path(), port, digest, verify))]);
+    for (digest, verify, words) in [
+        (&digest, &by_other, "no signature of it is one of other"),
+        (&unsigned, &by_acme, "acme signed \"sha256:"),
+    ] {
+        let Err(errors) = PluginHost::start(stanza(digest, verify), node.deps()).await else {
+            panic!("it started")
+        };
+        assert!(errors.to_string().contains(words), "{errors}");
+    }
+    let start = async || PluginHost::start(stanza(&digest, &by_acme), node.deps()).await.unwrap();
+    let host = start().await;
+    assert_eq!(says(&host).await, "cosigned");
+    assert_eq!(host.describe("test").unwrap().active.unwrap().signer, "acme");
+    // Kept: the node starts without the registry, and still with that key alone.
+    drop((host, registry));
+    let host = start().await;
+    assert_eq!(says(&host).await, "cosigned");
+    drop(host);
+    let host = PluginHost::start(stanza(&digest, &by_other), node.deps())
+        .await
+        .unwrap();
+    assert_eq!(host.list()[0].state, "pending");
 }
 
 #[tokio::test]

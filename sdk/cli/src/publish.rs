@@ -103,8 +103,18 @@ impl Push {
             exports: &exports,
         };
         let push = publish::push(&target, &subject.bytes, &manifest, &interfaces, &pull, key.as_ref());
-        let digest = node::runtime()?.block_on(push).map_err(|e| anyhow!("{e}"))?;
+        let digest = node::runtime()?
+            .block_on(push)
+            .map_err(|e| anyhow!(flags(&e.to_string())))?;
         println!("source = \"{}\"", target.source(&digest));
         Ok(true)
     }
+}
+
+/// Registries are talked to as nodes do it, whose words are of a stanza's keys.
+fn flags(text: &str) -> String {
+    text.replace("set pull.plain_http = true", "give --plain-http")
+        .replace("set pull.credentials", "give --credentials")
+        .replace("pull.credentials", "--credentials")
+        .replace("pull.ca", "--ca")
 }

@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::Fetched;
 use super::blobs::{Blobs, What};
+#[cfg(feature = "cosign")]
+use super::cosign;
 use super::registry::Registry;
-use super::signature::Key;
+use super::signature::{Key, Verifier};
 use crate::capability::exec::hex;
 use crate::config::PluginConfig;
 use crate::error::LoadCause;
@@ -28,6 +30,9 @@ const LAYERS: [&str; 3] = [
 pub(super) const SIGNATURE_LAYER: &str = "application/vnd.witlet.signature.v1+ed25519";
 const MAX_MANIFEST: usize = 1 << 20;
 const MAX_SIGNATURE: usize = 1 << 10;
+/// What cosign signs names one image.
+#[cfg(feature = "cosign")]
+const MAX_DOCUMENT: usize = 64 << 10;
 
 /// `HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,7 +104,7 @@ impl fmt::Display for Reference {
 /// A component as it is pushed and pulled.
 pub(super) const LAYER: &str = LAYERS[0];
 
-fn is_digest(text: &str) -> bool {
+pub(super) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
@@ -153,15 +158,19 @@ fn only_layer(manifest: &[u8], types: &[&str]) -> Result<Layer, LoadCause> {
 pub(crate) async fn pull(
     reference: &Reference,
     config: &PluginConfig,
-    key: Option<Key>,
+    key: Option<Verifier>,
     blobs: &Blobs,
 ) -> Result<Fetched, LoadCause> {
     let registry = Registry::new(&reference.registry, &reference.repository, &config.pull, "pull it from");
     // Who signed it comes before what it is.
     let signer = match key {
         Some(key) => {
-            verify(reference, &registry, &key, blobs).await?;
-            Some(key.name)
+            match &key {
+                Verifier::Ed25519(key) => verify(reference, &registry, key, blobs).await?,
+                #[cfg(feature = "cosign")]
+                Verifier::Cosign(key) => verify_cosign(reference, &registry, key, blobs).await?,
+            }
+            Some(key.name().to_owned())
         }
         None => None,
     };
@@ -214,6 +223,39 @@ async fn verify(reference: &Reference, registry: &Registry<'_>, key: &Key, blobs
     key.verify(&reference.digest, &signature)?;
     blobs.put(What::Signature, &reference.digest, &signature).await;
     Ok(())
+}
+
+#[cfg(feature = "cosign")]
+async fn verify_cosign(
+    reference: &Reference,
+    registry: &Registry<'_>,
+    key: &cosign::Key,
+    blobs: &Blobs,
+) -> Result<(), LoadCause> {
+    let digest = &reference.digest;
+    if let Some(kept) = blobs.get(What::Signature, digest).await
+        && key.verify_kept(digest, &kept)
+    {
+        return Ok(());
+    }
+    let manifest = registry
+        .get(&format!("manifests/sha256-{digest}.sig"), MAX_MANIFEST)
+        .await?;
+    let mut last = None;
+    for candidate in cosign::candidates(&manifest)? {
+        let document = registry
+            .get(&format!("blobs/sha256:{}", candidate.digest), MAX_DOCUMENT)
+            .await?;
+        check(&document, &candidate.digest, "signature")?;
+        match key.verify(digest, &candidate, &document) {
+            Ok(()) => {
+                blobs.put(What::Signature, digest, &candidate.keep(&document)).await;
+                return Ok(());
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| LoadCause::Signature("it has no signature".to_owned())))
 }
 
 fn check(bytes: &[u8], digest: &str, what: &str) -> Result<(), LoadCause> {
