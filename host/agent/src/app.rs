@@ -29,7 +29,7 @@ use crate::mirrors::Mirrors;
 use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
 use crate::pleg::{self, Nudges, Pleg};
 use crate::probes::ProbeRunner;
-use crate::qos::Qos;
+use crate::qos::{Qos, enforce_reserved};
 use crate::rotation::{self, Rotation};
 use crate::serve::NodeService;
 use crate::stats::{self, Stats};
@@ -59,6 +59,8 @@ pub struct Config {
     pub pressure: stats::pressure::Settings,
     pub rotation: rotation::Settings,
     pub dead: witlet_core::dead::Policy,
+    /// Cgroups of others that get limits.
+    pub reserved: Vec<witlet_core::resources::reserved::Reserved>,
     pub image_gc: witlet_core::image_gc::Policy,
     /// Where it is kept how far log sinks were fed.
     pub sinks_dir: Option<PathBuf>,
@@ -107,6 +109,8 @@ impl Agent {
             dead: config.dead,
         }));
         info!(runtime = version.name, version = version.version, "the runtime answers");
+
+        enforce_reserved(&*ports.cgroups, &*ports.events, &config.reserved).await?;
 
         let status = StatusWriter::new(ports.pods.clone(), sources.api.clone(), metrics.clone());
         let runtime_watch = RuntimeWatch::new(ports.runtime.clone(), rules_out, config.intervals.runtime_status);

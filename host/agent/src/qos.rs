@@ -9,9 +9,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use witlet_core::resources::reserved::Reserved;
 use witlet_ports::api::Events;
 use witlet_ports::cgroups::Cgroups;
+use witlet_ports::{Error, Result};
 
+const ENFORCED: &str = "NodeAllocatableEnforced";
+const FAILED: &str = "FailedNodeAllocatableEnforcement";
 const AGAIN: Duration = Duration::from_secs(60);
 
 pub struct Qos {
@@ -50,15 +54,29 @@ impl Qos {
             Ok(()) => {
                 debug!("the limits of all pods together are set");
                 let text = "Updated Node Allocatable limit across pods";
-                self.events.node(false, "NodeAllocatableEnforced", text);
+                self.events.node(false, ENFORCED, text);
                 true
             }
             Err(error) => {
                 warn!(%error, "cannot set the limits of all pods together, trying again");
                 let text = format!("Failed to update Node Allocatable Limits: {error}");
-                self.events.node(true, "FailedNodeAllocatableEnforcement", &text);
+                self.events.node(true, FAILED, &text);
                 false
             }
         }
     }
+}
+
+/// Sets the limits of cgroups that others made, once. The first one that cannot be set must end the start: the operator counts
+/// on all of them.
+pub async fn enforce_reserved(cgroups: &dyn Cgroups, events: &dyn Events, reserved: &[Reserved]) -> Result<()> {
+    for reserved in reserved {
+        if let Err(error) = cgroups.limit_reserved(&reserved.cgroup, &reserved.limits).await {
+            let text = reserved.failed(&error.message);
+            events.node(true, FAILED, &text);
+            return Err(Error::terminal(text).with_source(error));
+        }
+        events.node(false, ENFORCED, &reserved.updated());
+    }
+    Ok(())
 }

@@ -83,6 +83,11 @@ impl EventRecorder {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Until nothing more is sent after the shutdown: what was told before is at the API then, if that takes it soon.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
     fn tell(&self, told: Told) {
         if let Err(mpsc::error::TrySendError::Full(told)) = self.queue.try_send(told) {
             // One line for the first, and then for every hundredth.

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use tracing::warn;
 use witlet_core::ids::PodUid;
 pub use witlet_core::resources::KubepodsLimits;
-use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup};
+use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup, ReservedLimits};
 use witlet_ports::{Class, Error, Result};
 
 mod hierarchy;
@@ -201,6 +201,21 @@ impl Cgroups for CgroupTree {
             Some(limits) => self.make(self.0.names.kubepods(), of_all(limits)).await,
             None => Ok(()),
         }
+    }
+
+    async fn limit_reserved(&self, cgroup: &str, limits: &ReservedLimits) -> Result<()> {
+        let path = self.0.names.existing(cgroup);
+        let here = path.clone();
+        self.blocking(move |tree| tree.hierarchy.check(&here).map_err(Error::terminal))
+            .await?;
+        let values = Values {
+            cpu_shares: limits.cpu_shares,
+            memory_limit: limits.memory_limit.map(Some),
+            pids_limit: limits.pids_limit,
+            hugepages: limits.hugepages.clone(),
+            ..Values::default()
+        };
+        self.set(path, values).await
     }
 
     async fn starve(&self, uid: &PodUid) -> Result<()> {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 pub use witlet_core::allocation::{Cgroup, CgroupChange};
 use witlet_core::ids::PodUid;
 pub use witlet_core::resources::PodCgroup;
+pub use witlet_core::resources::reserved::ReservedLimits;
 
 use crate::Result;
 
@@ -23,6 +24,8 @@ pub trait Cgroups: Send + Sync + 'static {
     async fn set_burstable_shares(&self, shares: u64) -> Result<()>;
     /// Sets the limits of all pods together, as they were at the start.
     async fn enforce(&self) -> Result<()>;
+    /// Limits a cgroup that others made, by the name that the operator gave it. An error if it is not there as a whole.
+    async fn limit_reserved(&self, cgroup: &str, limits: &ReservedLimits) -> Result<()>;
     /// Lets the pod's cgroup weigh next to nothing, where it cannot be removed yet. No error if it is gone.
     async fn starve(&self, uid: &PodUid) -> Result<()>;
     /// Kills what is left in it. No error if it is gone.

@@ -1,5 +1,6 @@
 //! Getting the machine ready, and what it says of itself.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,9 +10,12 @@ use witlet_agent::images;
 use witlet_agent::node::{NodeOptions, resolve};
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
-use witlet_core::node::{MachineFacts, NodeConfig, allocatable, machine_capacity, node_addresses, parse_taints};
+use witlet_core::node::{
+    MachineFacts, NodeConfig, allocatable, check_reservations, machine_capacity, node_addresses, parse_taints,
+};
 use witlet_core::resources::Quantity;
 use witlet_core::resources::kubepods::kubepods;
+use witlet_core::resources::reserved::{self, Enforcement, Reserved};
 use witlet_core::stats::cadvisor;
 use witlet_core::stats::pressure::Signal;
 use witlet_core::userns::{Allocations, Pool};
@@ -88,8 +92,15 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         provider_id: node.provider_id.clone(),
         max_pods: node.max_pods,
         pods_per_core: node.pods_per_core,
+        system_reserved: amounts("system_reserved", &node.system_reserved)?,
+        kube_reserved: amounts("kube_reserved", &node.kube_reserved)?,
         ..NodeConfig::default()
     };
+    check_reservations(&facts, &config).map_err(|e| {
+        Error::terminal(format!(
+            "{e} Correct node.system_reserved, node.kube_reserved or [eviction.hard]"
+        ))
+    })?;
     let resolved = resolve(&config.name).await.unwrap_or_default();
     let addresses = match node_addresses(&config, &facts, &resolved) {
         Ok(addresses) => addresses,
@@ -142,6 +153,20 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
     Ok((options, settings))
 }
 
+fn amounts(key: &str, written: &BTreeMap<String, String>) -> Result<BTreeMap<String, Quantity>> {
+    reserved::amounts(written).map_err(|e| Error::terminal(format!("node.{key}: {e}")))
+}
+
+/// Cgroups of others that get limits, as far as that is wanted.
+pub(crate) fn reserved(sections: &Sections, node: &NodeOptions) -> Result<Vec<Reserved>> {
+    Ok(enforcement(sections)?.cgroups(&node.facts, &node.config))
+}
+
+fn enforcement(sections: &Sections) -> Result<Enforcement> {
+    let enforcement = sections.node.enforcement();
+    enforcement.map_err(|problems| Error::terminal(problems.join("; ")))
+}
+
 /// The ids for pods with user namespaces of their own.
 pub(crate) fn users(sections: &Sections) -> Result<Users> {
     let node = &sections.node;
@@ -191,7 +216,8 @@ pub(crate) async fn cgroups(sections: &Sections, reported: Option<Reported>, nod
     let root = sections.runtime.cgroup_root.display().to_string();
     let tree = CgroupTree::new(hierarchy()?, driver, &root);
     let pids = read_optional(Path::new("/proc/sys/kernel/pid_max")).unwrap_or_default();
-    tree.start(&kubepods(&node.facts, &node.config, true, pids.trim().parse().ok()))
+    let enforced = enforcement(sections)?.of_pods();
+    tree.start(&kubepods(&node.facts, &node.config, enforced, pids.trim().parse().ok()))
         .await?;
     Ok(tree)
 }

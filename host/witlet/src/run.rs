@@ -71,6 +71,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let (mut node_options, settings) = machine::describe(sections).await?;
     let users = machine::users(sections)?;
     let images = machine::images(sections)?;
+    let reserved = machine::reserved(sections, &node_options)?;
     let node_name = settings.node_name.clone();
     let machine_labels = machine::labels(sections, &node_options.facts);
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &node_options).await?;
@@ -108,7 +109,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         files: static_pods,
     };
 
-    let events: Arc<dyn Events> = Arc::new(client.events(shutdown.clone()));
+    let recorder = client.events(shutdown.clone());
+    let events: Arc<dyn Events> = Arc::new(recorder.clone());
     let nodes: Arc<dyn Nodes> = Arc::new(nodes);
     let plugins = PluginHost::start(
         config.plugins.clone(),
@@ -198,6 +200,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             },
             rotation: sections.logs.rotation(),
             dead: sections.gc.policy(),
+            reserved,
             image_gc: sections.images.gc(),
             sinks_dir: Some(sections.node.state_dir.join("sinks")),
             metrics_push: sections.metrics.push_interval.0,
@@ -207,7 +210,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         Arc::new(more),
         shutdown.clone(),
     )
-    .await?;
+    .await;
+    let agent = match agent {
+        Ok(agent) => agent,
+        Err(error) => {
+            // What it told of the failure is to reach the API.
+            shutdown.cancel();
+            recorder.ended().await;
+            return Err(error.into());
+        }
+    };
 
     let service = serve::service(sections, agent.service(), requests, &shutdown);
     to_agent.connect(service.clone());

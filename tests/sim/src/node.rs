@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use witlet_core::desired::{Rejection, uid};
 use witlet_core::ids::PodUid;
 use witlet_core::volumes::EMPTY_DIR;
-use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup};
+use witlet_ports::cgroups::{Cgroup, CgroupChange, Cgroups, PodCgroup, ReservedLimits};
 use witlet_ports::network::{Attachment, Network, Sandbox};
 use witlet_ports::policy::{Policies, Review};
 use witlet_ports::probe::{Check, Outcome, Probes, Verdict};
@@ -24,6 +24,9 @@ use crate::world::{Port, State, World};
 pub struct Node {
     pub cgroups: BTreeSet<PodUid>,
     pub volumes: BTreeMap<(PodUid, String), PathBuf>,
+    /// Pods whose volumes cannot be unmounted at the moment.
+    stuck: BTreeSet<PodUid>,
+    starved: BTreeSet<PodUid>,
 }
 
 impl Node {
@@ -54,7 +57,40 @@ impl State {
         })
     }
 
+    /// What an agent before this one left of a pod that nobody knows: a cgroup, and a volume that cannot be unmounted for so
+    /// long. What runs in the cgroup may need the volume to come to its end.
+    pub fn leave(&mut self, uid: &PodUid, stuck_ms: u64) {
+        self.note(format!("+++ a cgroup and a volume of {uid} are there"));
+        self.node.cgroups.insert(uid.clone());
+        if self.publish(uid.clone(), "data".into()).is_err() {
+            return;
+        }
+        self.node.stuck.insert(uid.clone());
+        let id = uid.clone();
+        self.after(stuck_ms / 2, move |state| {
+            let node = &state.node;
+            if !node.starved.contains(&id) || !node.cgroups.contains(&id) {
+                state
+                    .violations
+                    .push(format!("the cgroup of {id}, which has a volume, should only starve"));
+            }
+        });
+        let id = uid.clone();
+        self.after(stuck_ms, move |state| {
+            state.node.stuck.remove(&id);
+        });
+        let id = uid.clone();
+        self.after(stuck_ms + 20_000, move |state| {
+            if state.node.cgroups.contains(&id) || state.node.volumes_of(&id) > 0 {
+                state.violations.push(format!("something of {id} is left"));
+            }
+        });
+    }
+
     fn unpublish(&mut self, found: &Found) -> Result<()> {
+        if self.node.stuck.contains(&found.uid) {
+            return Err(Error::retry("the volume is busy"));
+        }
         self.rule_release(&found.uid, "volume");
         if let Some(place) = self.node.volumes.remove(&(found.uid.clone(), found.name.clone())) {
             self.note(format!("{}: volume {} unpublished", found.uid, found.name));
@@ -107,8 +143,18 @@ impl Cgroups for FakeNode {
         Ok(())
     }
 
-    async fn starve(&self, _uid: &PodUid) -> Result<()> {
+    async fn limit_reserved(&self, _cgroup: &str, _limits: &ReservedLimits) -> Result<()> {
         Ok(())
+    }
+
+    async fn starve(&self, uid: &PodUid) -> Result<()> {
+        let uid = uid.clone();
+        self.0
+            .call(Port::Node, format!("starve {uid}"), move |s| {
+                s.node.starved.insert(uid);
+                Ok(())
+            })
+            .await
     }
 
     async fn remove(&self, uid: &PodUid) -> Result<()> {

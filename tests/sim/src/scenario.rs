@@ -73,6 +73,10 @@ pub enum Step {
     Evict {
         pod: usize,
     },
+    /// [`State::leave`]
+    Leave {
+        stuck_ms: u64,
+    },
     BreakHints,
     /// The next object that the agent deletes stays, though it is told otherwise.
     LoseDelete,
@@ -185,7 +189,12 @@ impl Step {
             | Self::KillContainer { pod, .. }
             | Self::KillSandbox { pod }
             | Self::Evict { pod } => Some(*pod),
-            Self::BreakHints | Self::LoseDelete | Self::Outage { .. } | Self::Kill | Self::KillAtCall(_) => None,
+            Self::Leave { .. }
+            | Self::BreakHints
+            | Self::LoseDelete
+            | Self::Outage { .. }
+            | Self::Kill
+            | Self::KillAtCall(_) => None,
         }
     }
 
@@ -244,6 +253,7 @@ impl Step {
                 }
             }
             (Self::Evict { .. }, Some(uid)) => state.evict(&uid),
+            (Self::Leave { stuck_ms }, _) => state.leave(&PodUid::from(&*format!("left-{number}")), *stuck_ms),
             (Self::BreakHints, _) => state.break_hints(),
             (Self::LoseDelete, _) => state.api.loses_delete = true,
             (Self::Outage { port, ms }, _) => state.outage(*port, *ms),
@@ -391,6 +401,7 @@ fn config(state: &State) -> Config {
         pressure: Default::default(),
         rotation: Default::default(),
         dead: Default::default(),
+        reserved: Vec::new(),
         image_gc: Default::default(),
         sinks_dir: None,
         metrics_push: Duration::from_secs(60),

@@ -196,6 +196,16 @@ fn what_is_dead_of_an_evicted_pod_goes_at_once() {
 }
 
 #[test]
+fn a_cgroup_that_nobody_knows_goes_after_its_volumes() {
+    let steps = vec![(20_000, Step::Leave { stuck_ms: 30_000 })];
+    run(&Scenario {
+        steps,
+        calm_ms: 80_000,
+        ..quiet(vec![server("web")])
+    });
+}
+
+#[test]
 fn an_object_that_stays_is_deleted_again() {
     let plan = PodPlan::new("one", Kind::Server { crashes: vec![0] });
     let steps = vec![

@@ -82,8 +82,7 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released:
         runtime.remove_sandbox(&sandbox.id).await?;
     }
     if !released {
-        volumes::unmount_all(context, uid).await?;
-        context.ports.cgroups.remove(uid).await?;
+        release(context, uid).await?;
     }
     remove_log_dir(
         &context
@@ -96,8 +95,7 @@ pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released:
 
 /// Removes what is left of a pod of which only the directory is known: the agent was killed while it cleaned up.
 pub async fn remove_orphan(context: &Context, uid: &PodUid) -> Result<()> {
-    volumes::unmount_all(context, uid).await?;
-    context.ports.cgroups.remove(uid).await?;
+    release(context, uid).await?;
     let end = format!("_{uid}");
     for entry in fs::read_dir(&context.node.pod_logs_dir).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.ends_with(&end)) {
@@ -105,6 +103,18 @@ pub async fn remove_orphan(context: &Context, uid: &PodUid) -> Result<()> {
         }
     }
     remove_dir(context, uid)
+}
+
+/// The volumes and the cgroup of a pod that no worker has.
+async fn release(context: &Context, uid: &PodUid) -> Result<()> {
+    let cgroups = &context.ports.cgroups;
+    if let Err(error) = volumes::unmount_all(context, uid).await {
+        if let Err(error) = cgroups.starve(uid).await {
+            debug!(%error, %uid, "cannot lower the weight of a pod that is gone");
+        }
+        return Err(error);
+    }
+    cgroups.remove(uid).await
 }
 
 /// Removes the cgroup of a pod that nobody knows. While something of it is still mounted it only gets next to no cpu: what

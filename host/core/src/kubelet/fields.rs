@@ -38,7 +38,6 @@ use Fate::{Always, Ignored, Joined, Key};
 use How::{Bytes, Mode, PathOrNone, Same, Seconds, Socket, Span, Taints, TlsVersion};
 
 const FIXED: &str = "the pace is fixed, and events make it finer";
-const NOT_DONE: &str = "witlet does not do this";
 const DEFAULT_ONLY: &str = "witlet does it as by default and has no key for it";
 const MANAGERS: &str = "exclusive CPUs, memory and devices are not managed by NUMA node";
 
@@ -207,13 +206,13 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
         "configMapAndSecretChangeDetectionStrategy",
         Always("\"Watch\"", "what pods refer to is watched"),
     ),
-    ("systemReserved", Always("null", DEFAULT_ONLY)),
-    ("kubeReserved", Always("null", DEFAULT_ONLY)),
+    ("systemReserved", Key("node.system_reserved", Same)),
+    ("kubeReserved", Key("node.kube_reserved", Same)),
     ("reservedSystemCPUs", Always("\"\"", MANAGERS)),
     ("showHiddenMetricsForVersion", Ignored("no metric is hidden")),
-    ("systemReservedCgroup", Always("\"\"", NOT_DONE)),
-    ("kubeReservedCgroup", Always("\"\"", NOT_DONE)),
-    ("enforceNodeAllocatable", Always("[\"pods\"]", DEFAULT_ONLY)),
+    ("systemReservedCgroup", Key("node.system_reserved_cgroup", Same)),
+    ("kubeReservedCgroup", Key("node.kube_reserved_cgroup", Same)),
+    ("enforceNodeAllocatable", Key("node.enforce_allocatable", Same)),
     ("allowedUnsafeSysctls", Always("null", DEFAULT_ONLY)),
     (
         "volumePluginDir",

@@ -322,6 +322,17 @@ fn values_are_written_as_witlet_reads_them() {
         ("tlsMinVersion: VersionTLS13", "tls_min_version = \"1.3\""),
         ("authorization: {mode: AlwaysAllow}", "mode = \"always-allow\""),
         ("seccompDefault: true", "seccomp_default = true"),
+        ("systemReserved: {cpu: 500m}", "cpu = \"500m\""),
+        ("systemReserved: {cpu: 500m}", "[node.system_reserved]"),
+        ("kubeReserved: {memory: 1Gi}", "[node.kube_reserved]"),
+        (
+            "enforceNodeAllocatable: [pods, kube-reserved]\nkubeReservedCgroup: /kube.slice",
+            "enforce_allocatable = [\"pods\", \"kube-reserved\"]",
+        ),
+        (
+            "systemReservedCgroup: /system.slice",
+            "system_reserved_cgroup = \"/system.slice\"",
+        ),
         ("staticPodPath: manifests", "path = \"/var/lib/kubelet/manifests\""),
     ] {
         let text = if text == "{}" { "" } else { text };
@@ -461,6 +472,9 @@ fn what_keeps_a_kubelet_from_starting_keeps_witlet() {
         "userNamespaces: {idsPerPod: 1000}",
         "enforceNodeAllocatable: [none, pods]",
         "enforceNodeAllocatable: [kube-reserved]",
+        "enforceNodeAllocatable: [system-reserved-compressible]",
+        "enforceNodeAllocatable: [pods, pods]",
+        "enforceNodeAllocatable: [kube-reserved, kube-reserved-compressible]\nkubeReservedCgroup: /kube",
         "cgroupDriver: other",
         "featureGates: {NoSuchGate: true}",
         "featureGates: {NodeSwap: false}",

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::file::nanoseconds;
+use crate::resources::reserved::{Enforcement, Keys};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -143,32 +144,20 @@ fn enforce(checks: &Checks<'_>) -> Vec<String> {
         return Vec::new();
     };
     let levels: Vec<_> = levels.iter().filter_map(Value::as_str).collect();
-    let mut problems = Vec::new();
-    for level in &levels {
-        let cgroup = match level.trim_end_matches("-compressible") {
-            "pods" | "none" | "" => None,
-            "system-reserved" => Some("systemReservedCgroup"),
-            "kube-reserved" => Some("kubeReservedCgroup"),
-            _ => {
-                problems.push(format!(
-                    "invalid configuration: option {level:?} specified for enforceNodeAllocatable is not known"
-                ));
-                continue;
-            }
-        };
-        if let Some(field) = cgroup.filter(|field| checks.text(field).is_empty()) {
-            problems.push(format!(
-                "invalid configuration: {field} must be specified when {level:?} is in enforceNodeAllocatable"
-            ));
-        }
-    }
-    if levels.contains(&"none") && levels.len() > 1 {
-        problems.push(
-            "invalid configuration: enforceNodeAllocatable may not contain additional levels with \"none\"".into(),
-        );
-    }
+    let (system, kube) = (checks.text("systemReservedCgroup"), checks.text("kubeReservedCgroup"));
+    let enforcement = Enforcement::new(&levels, Some(system), Some(kube), &ENFORCEMENT);
+    let problems = enforcement.err().unwrap_or_default();
     problems
+        .into_iter()
+        .map(|p| format!("invalid configuration: {p}"))
+        .collect()
 }
+
+const ENFORCEMENT: Keys = Keys {
+    levels: "enforceNodeAllocatable (--enforce-node-allocatable)",
+    system_cgroup: "systemReservedCgroup (--system-reserved-cgroup)",
+    kube_cgroup: "kubeReservedCgroup (--kube-reserved-cgroup)",
+};
 
 struct Checks<'a> {
     config: &'a Value,

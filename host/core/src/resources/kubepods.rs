@@ -1,11 +1,14 @@
 //! What all pods of a node may use together, and the weight of its classes (the kubelet contract, node D2).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Quantity;
 use super::cgroup::{cpu_shares, page_size};
 use super::qos::{BURSTABLE, qos_class};
 use super::requests::{CPU, HUGEPAGES_PREFIX, MEMORY, pod_requests};
+use super::reserved::PID;
 use crate::node::{MachineFacts, NodeConfig, machine_capacity};
 
 /// Limits of the cgroup that holds every pod.
@@ -39,13 +42,20 @@ pub fn kubepods(facts: &MachineFacts, config: &NodeConfig, enforced: bool, pids:
     KubepodsLimits {
         cpu_shares: cpu_shares(left(CPU).millis()),
         memory_limit: Some(bytes(memory)).filter(|limit| *limit > 0),
-        pids_limit: pids.filter(|limit| *limit > 0),
+        pids_limit: pids
+            .map(|all| if enforced { all - reserved_pids(config) } else { all })
+            .filter(|limit| *limit > 0),
         hugepages: capacity
             .keys()
             .filter(|name| enforced && name.starts_with(HUGEPAGES_PREFIX))
             .filter_map(|name| Some((page_size(name)?, bytes(left(name)))))
             .collect(),
     }
+}
+
+fn reserved_pids(config: &NodeConfig) -> i64 {
+    let of = |list: &BTreeMap<String, Quantity>| list.get(PID).map_or(0, |amount| amount.value().max(0));
+    of(&config.system_reserved).saturating_add(of(&config.kube_reserved))
 }
 
 /// The weight of all Burstable pods together: what they request.

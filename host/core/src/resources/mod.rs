@@ -7,6 +7,7 @@ pub mod oom;
 pub mod qos;
 pub mod quantity;
 pub mod requests;
+pub mod reserved;
 
 pub use cgroup::{PodCgroup, pod_cgroup};
 pub use kubepods::KubepodsLimits;

@@ -154,6 +154,51 @@ impl Hierarchy {
         }
     }
 
+    /// What is missing of a cgroup that somebody else made, in the kubelet's words.
+    pub(super) fn check(&self, cgroup: &str) -> Result<(), String> {
+        match self.version {
+            Version::V1 => {
+                let limiting = |m: &&Mount| {
+                    m.controllers
+                        .iter()
+                        .any(|c| WANTED.contains(&c.as_str()) || c == "cpuacct")
+                };
+                let dirs = self.mounts.iter().filter(limiting).map(|m| join(&m.path, cgroup));
+                let missing: Vec<_> = dirs
+                    .filter(|dir| !dir.is_dir())
+                    .map(|dir| dir.display().to_string())
+                    .collect();
+                if missing.is_empty() {
+                    return Ok(());
+                }
+                Err(format!(
+                    "cgroup {cgroup:?} has some missing paths: {}",
+                    missing.join(", ")
+                ))
+            }
+            Version::V2 => self.mounts.iter().try_for_each(|m| {
+                let file = join(&m.path, cgroup).join("cgroup.controllers");
+                let here = std::fs::read_to_string(&file).map_err(|e| {
+                    format!(
+                        "could not read controllers for cgroup {cgroup:?}: {}: {e}",
+                        file.display()
+                    )
+                })?;
+                let here: Vec<_> = here.split_whitespace().collect();
+                let mut missing: Vec<_> = m.controllers.iter().map(String::as_str).collect();
+                missing.retain(|c| WANTED.contains(c) && !here.contains(c));
+                missing.sort_unstable();
+                if missing.is_empty() {
+                    return Ok(());
+                }
+                Err(format!(
+                    "cgroup {cgroup:?} has some missing controllers: {}",
+                    missing.join(", ")
+                ))
+            }),
+        }
+    }
+
     /// Makes it in every hierarchy, with all its parents. Fine if it is there.
     pub(super) fn make(&self, cgroup: &str) -> io::Result<()> {
         for mount in self.mounts.iter().filter(|m| !m.unified) {

@@ -60,6 +60,20 @@ impl Names {
         (!uid.is_empty()).then_some(uid)
     }
 
+    /// A cgroup of others, which is not below ours: a path, or with systemd the name of a slice, alone or as a path.
+    pub(super) fn existing(&self, name: &str) -> String {
+        let mut parts = name.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+        match self.driver {
+            Driver::Cgroupfs => format!("/{}", parts.collect::<Vec<_>>().join("/")),
+            Driver::Systemd => {
+                let slice = parts.next_back().unwrap_or_default();
+                let name = slice.strip_suffix(".slice").unwrap_or(slice);
+                let ends = name.match_indices('-').map(|(end, _)| end).chain([name.len()]);
+                ends.map(|end| format!("/{}.slice", &name[..end])).collect()
+            }
+        }
+    }
+
     fn path(&self, parts: &[&str]) -> String {
         let all: Vec<&str> = self
             .root

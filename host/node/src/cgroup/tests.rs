@@ -556,3 +556,103 @@ async fn removal_kills_what_is_left() {
     assert_eq!(status.signal(), Some(9));
     assert!(!left);
 }
+
+// === Cgroups of others ===
+
+fn reserved() -> ReservedLimits {
+    ReservedLimits {
+        cpu_shares: Some(512),
+        memory_limit: Some(500 << 20),
+        pids_limit: Some(1000),
+        hugepages: vec![("2MB".into(), 0)],
+    }
+}
+
+#[test]
+fn cgroups_of_others_are_named_by_the_operator() {
+    let fs = Names::new(Driver::Cgroupfs, "/ours");
+    for name in ["/system", "system/", "/../system"] {
+        assert_eq!(fs.existing(name), "/system", "not below ours: {name}");
+    }
+    assert_eq!(fs.existing("a/b"), "/a/b");
+    let slices = Names::new(Driver::Systemd, "/ours");
+    for name in ["system.slice", "/system.slice", "system", "/some/system.slice"] {
+        assert_eq!(slices.existing(name), "/system.slice", "{name}");
+    }
+    assert_eq!(slices.existing("kube-node_a.slice"), "/kube.slice/kube-node_a.slice");
+}
+
+#[tokio::test]
+async fn a_reserved_cgroup_of_version_1_must_be_in_every_hierarchy() {
+    let dir = tempfile::tempdir().unwrap();
+    let hierarchy = fake_v1(dir.path(), &["cpu", "memory", "pids", "hugetlb", "blkio"]);
+    let tree = CgroupTree::new(hierarchy, Driver::Cgroupfs, "/ours");
+    let make = |controller: &str| std::fs::create_dir_all(dir.path().join(controller).join("system")).unwrap();
+    ["cpu", "memory", "pids"].iter().for_each(|c| make(c));
+    let error = tree.limit_reserved("/system", &reserved()).await.unwrap_err();
+    let missing = dir.path().join("hugetlb/system");
+    assert_eq!(
+        error.message,
+        format!("cgroup \"/system\" has some missing paths: {}", missing.display())
+    );
+    assert!(!missing.exists(), "it is never made");
+    make("hugetlb");
+    tree.limit_reserved("/system", &reserved()).await.unwrap();
+    let at = |file: &str| text(dir.path().join(file));
+    assert_eq!(at("cpu/system/cpu.shares"), "512");
+    assert_eq!(at("memory/system/memory.limit_in_bytes"), (500 << 20).to_string());
+    assert_eq!(at("pids/system/pids.max"), "1000");
+    assert_eq!(at("hugetlb/system/hugetlb.2MB.limit_in_bytes"), "0");
+}
+
+#[tokio::test]
+async fn a_reserved_cgroup_of_version_2_must_have_the_controllers() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("cgroup.controllers"), "cpu io memory pids\n").unwrap();
+    let tree = CgroupTree::new(Hierarchy::v2(dir.path().into()), Driver::Cgroupfs, "/");
+    let cpu = ReservedLimits {
+        cpu_shares: Some(1024),
+        ..ReservedLimits::default()
+    };
+    let error = tree.limit_reserved("/kube", &cpu).await.unwrap_err();
+    assert!(
+        error
+            .message
+            .starts_with("could not read controllers for cgroup \"/kube\": "),
+        "{error}"
+    );
+    let kube = dir.path().join("kube");
+    std::fs::create_dir(&kube).unwrap();
+    std::fs::write(kube.join("cgroup.controllers"), "cpu\n").unwrap();
+    let error = tree.limit_reserved("/kube", &cpu).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "cgroup \"/kube\" has some missing controllers: memory, pids"
+    );
+    std::fs::write(kube.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+    tree.limit_reserved("/kube", &cpu).await.unwrap();
+    assert_eq!(text(kube.join("cpu.weight")), "39");
+    assert!(!kube.join("memory.max").exists(), "compressible means cpu only");
+}
+
+#[tokio::test]
+async fn systemd_is_told_of_a_reserved_slice() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = Asked::default();
+    let hierarchy = fake_v1(dir.path(), &["cpu", "hugetlb"]);
+    let tree = CgroupTree::with_systemd(hierarchy, Driver::Systemd, "/", Some(Box::new(asked.clone())));
+    let slice = "kube.slice/kube-node.slice";
+    assert!(tree.limit_reserved("kube-node.slice", &reserved()).await.is_err());
+    assert_eq!(asked.take(), [""; 0], "a slice that is not there is not made");
+    for controller in ["cpu", "hugetlb"] {
+        std::fs::create_dir_all(dir.path().join(controller).join(slice)).unwrap();
+    }
+    tree.limit_reserved("kube-node.slice", &reserved()).await.unwrap();
+    assert_eq!(asked.take(), ["apply kube-node.slice CPUShares=512"]);
+    let pages = dir
+        .path()
+        .join("hugetlb")
+        .join(slice)
+        .join("hugetlb.2MB.limit_in_bytes");
+    assert_eq!(text(pages), "0", "systemd has no word for it");
+}

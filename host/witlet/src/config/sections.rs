@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use witlet_core::image_gc;
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
+use witlet_core::resources::reserved::{self, Enforcement};
 use witlet_kube::StaticUrl;
 use witlet_plugin_host::units::Span;
 
@@ -63,6 +64,12 @@ pub(crate) struct Node {
     pub(crate) state_dir: PathBuf,
     pub(crate) max_pods: u32,
     pub(crate) user_namespace_ids: u32,
+    /// Amounts that pods cannot request.
+    pub(crate) system_reserved: BTreeMap<String, String>,
+    pub(crate) kube_reserved: BTreeMap<String, String>,
+    pub(crate) enforce_allocatable: Vec<String>,
+    pub(crate) system_reserved_cgroup: Option<String>,
+    pub(crate) kube_reserved_cgroup: Option<String>,
     pub(crate) seccomp_default: bool,
 }
 
@@ -86,10 +93,21 @@ impl Default for Node {
             state_dir: "/var/lib/witlet".into(),
             max_pods: 110,
             user_namespace_ids: witlet_core::userns::UNIT,
+            system_reserved: BTreeMap::new(),
+            kube_reserved: BTreeMap::new(),
+            enforce_allocatable: vec!["pods".into()],
+            system_reserved_cgroup: None,
+            kube_reserved_cgroup: None,
             seccomp_default: false,
         }
     }
 }
+
+const RESERVATION_KEYS: reserved::Keys = reserved::Keys {
+    levels: "node.enforce_allocatable",
+    system_cgroup: "node.system_reserved_cgroup",
+    kube_cgroup: "node.kube_reserved_cgroup",
+};
 
 /// A value, or a list of them.
 fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
@@ -116,6 +134,12 @@ impl Node {
         add("labels", labels);
         add("taints", parse_taints(self.taints.iter().map(String::as_str)).err());
         add("address", node_ips_problem(&self.address).map(str::to_owned));
+        for (key, amounts) in [
+            ("system_reserved", &self.system_reserved),
+            ("kube_reserved", &self.kube_reserved),
+        ] {
+            add(key, reserved::amounts(amounts).err());
+        }
         let zero = [
             ("status_interval", self.status_interval.0),
             ("report_interval", self.report_interval.0),
@@ -129,7 +153,15 @@ impl Node {
             (lease.as_secs() == 0 || lease.subsec_nanos() > 0)
                 .then(|| "must be whole seconds, and at least one".into()),
         );
+        problems.extend(self.enforcement().err().into_iter().flatten());
         problems
+    }
+
+    /// What is enforced of the reservations.
+    pub(crate) fn enforcement(&self) -> Result<Enforcement, Vec<String>> {
+        let levels: Vec<_> = self.enforce_allocatable.iter().map(String::as_str).collect();
+        let (system, kube) = (&self.system_reserved_cgroup, &self.kube_reserved_cgroup);
+        Enforcement::new(&levels, system.as_deref(), kube.as_deref(), &RESERVATION_KEYS)
     }
 
     /// Beside the pods' logs, where log collectors expect it.

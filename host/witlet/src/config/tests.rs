@@ -131,3 +131,19 @@ fn log_settings_are_checked() {
         assert!(all.contains(part), "{part}: {all}");
     }
 }
+
+#[test]
+fn reservations_are_checked() {
+    let good = "[standalone]\n[node]\nsystem_reserved = { cpu = \"500m\", pid = \"100\" }\nenforce_allocatable = [\"pods\", \"system-reserved\"]\nsystem_reserved_cgroup = \"/system.slice\"\n";
+    assert!(load(good).unwrap().sections.node.enforcement().unwrap().of_pods());
+    let bad = "[standalone]\n[node]\nsystem_reserved = { gpu = \"1\" }\nkube_reserved = { memory = \"-1\" }\nenforce_allocatable = [\"kube-reserved\", \"none\"]\n";
+    let all = load(bad).unwrap_err().to_string();
+    for part in [
+        "node.system_reserved: cannot reserve \"gpu\"",
+        "node.kube_reserved: ",
+        "node.kube_reserved_cgroup must be specified",
+        "\"none\"",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+}

@@ -8,7 +8,7 @@ use super::*;
 
 fn node() -> (MachineFacts, NodeConfig) {
     let reserved = |cpu: &str| -> BTreeMap<String, Quantity> {
-        [("cpu", cpu), ("memory", "500Mi")]
+        [("cpu", cpu), ("memory", "500Mi"), ("pid", "384")]
             .map(|(name, amount)| (name.to_owned(), amount.parse().unwrap()))
             .into()
     };
@@ -37,7 +37,7 @@ fn what_is_reserved_is_kept_from_pods() {
         Some(15_384 << 20),
         "without what eviction holds back"
     );
-    assert_eq!(limits.pids_limit, Some(32_768));
+    assert_eq!(limits.pids_limit, Some(32_000));
     assert_eq!(limits.hugepages, [("2MB".to_owned(), 2 << 30)]);
 }
 
