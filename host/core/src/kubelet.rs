@@ -71,6 +71,15 @@ pub fn translate(config: Value, flags: &Flags) -> Result<Translation, Vec<String
     }
 }
 
+/// What a kubelet's `-v` is here.
+pub fn log_level(verbosity: i64) -> &'static str {
+    match verbosity {
+        ..4 => "info",
+        4..6 => "debug",
+        _ => "trace",
+    }
+}
+
 struct Work {
     config: Value,
     tree: Map<String, Value>,
@@ -213,12 +222,7 @@ impl Work {
             (false, None) => self.set("images.parallel_pulls", json!(UNLIMITED)),
         }
         if let Some(verbosity) = self.get("logging.verbosity").and_then(Value::as_i64) {
-            let level = match verbosity {
-                ..4 => "info",
-                4..6 => "debug",
-                _ => "trace",
-            };
-            self.set("log.level", json!(level));
+            self.set("log.level", json!(log_level(verbosity)));
         }
         if self.get("logging.format").is_some_and(|format| format == "json") {
             self.set("log.format", json!("json"));

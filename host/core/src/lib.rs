@@ -5,6 +5,7 @@ pub mod allocation;
 mod apparmor;
 pub mod backoff;
 pub mod certificate;
+pub mod collector;
 pub mod config;
 pub mod credential_provider;
 pub mod dead;

@@ -11,6 +11,7 @@ mod metrics;
 mod owners;
 pub mod proto;
 mod runtime;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 use witlet_ports::sink::Family;
 use witlet_ports::{Class, Error, Result};
 
@@ -27,6 +29,7 @@ use proto::events::events_client::EventsClient;
 use proto::v1;
 use proto::v1::image_service_client::ImageServiceClient;
 use proto::v1::runtime_service_client::RuntimeServiceClient;
+use trace::Traced;
 
 /// The largest answer that is taken: a full node's list of containers with all their labels fits many times.
 const MAX_ANSWER: usize = 16 << 20;
@@ -59,8 +62,8 @@ impl Config {
 /// A container runtime. Cheap to clone; all clones use one connection.
 #[derive(Clone, Debug)]
 pub struct Cri {
-    runtime: RuntimeServiceClient<Channel>,
-    images: ImageServiceClient<Channel>,
+    runtime: RuntimeServiceClient<Traced>,
+    images: ImageServiceClient<Traced>,
     /// containerd's own events, on the same connection.
     events: EventsClient<Channel>,
     socket: Arc<Path>,
@@ -94,8 +97,8 @@ impl Cri {
             channel::open(&image_socket)
         };
         Ok(Self {
-            runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER),
-            images: ImageServiceClient::new(images).max_decoding_message_size(MAX_ANSWER),
+            runtime: RuntimeServiceClient::new(trace::told(channel.clone())).max_decoding_message_size(MAX_ANSWER),
+            images: ImageServiceClient::new(trace::told(images)).max_decoding_message_size(MAX_ANSWER),
             events: EventsClient::new(channel).max_decoding_message_size(MAX_ANSWER),
             socket: socket.into(),
             image_socket: image_socket.into(),
@@ -156,7 +159,14 @@ impl Cri {
         rpc: impl Future<Output = Result<Response<T>, Status>> + Send,
     ) -> Result<T> {
         let began = tokio::time::Instant::now();
-        let result = self.answer(method, deadline, socket, rpc).await;
+        let span = trace::call(method);
+        let result = self
+            .answer(method, deadline, socket, rpc)
+            .instrument(span.clone())
+            .await;
+        if let Err(error) = &result {
+            trace::failed(&span, error);
+        }
         self.metrics.called(method, began.elapsed(), result.is_ok());
         result
     }

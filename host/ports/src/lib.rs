@@ -15,6 +15,7 @@ pub mod runtime;
 pub mod serve;
 pub mod sink;
 pub mod source;
+pub mod trace;
 pub mod volume;
 
 pub use error::{Class, Error, Result};

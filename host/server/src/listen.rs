@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use crate::access::{Guard, Presented};
 use crate::busy::{Busy, until_sent};
@@ -31,6 +31,7 @@ use crate::reply::Reply;
 use crate::requests::ServerType;
 use crate::service::Service;
 use crate::tls::ClientCa;
+use crate::trace;
 
 const HEADER_BYTES: usize = 1 << 20;
 const STREAMS_PER_CONNECTION: u32 = 250;
@@ -174,7 +175,12 @@ async fn guarded(service: &Service, guard: &Guard, presented: &Presented, reques
         .check(request.method(), request.uri().path(), request.headers(), presented)
         .await;
     let reply = match checked {
-        Ok(_) => service.answer(request).await,
+        Ok(_) => {
+            let span = trace::request(request.method(), request.uri().path());
+            let reply = service.answer(request).instrument(span.clone()).await;
+            trace::answered(&span, reply.status());
+            reply
+        }
         Err(refused) => refused,
     };
     reply.map(|body| until_sent(counted, body))

@@ -65,6 +65,34 @@ impl Route {
         }
     }
 
+    /// The endpoint, whatever it is asked about; the parts that differ have the kubelet's names.
+    pub(crate) fn template(&self) -> &'static str {
+        match self {
+            Self::Healthz(_) => "/healthz",
+            Self::Pods => "/pods",
+            Self::RunningPods => "/runningpods",
+            Self::ContainerLogs(_) => "/containerLogs/{podNamespace}/{podID}/{containerName}",
+            Self::Run(_) => "/run/{podNamespace}/{podID}/{containerName}",
+            Self::Exec(_) => "/exec/{podNamespace}/{podID}/{containerName}",
+            Self::Attach(_) => "/attach/{podNamespace}/{podID}/{containerName}",
+            Self::PortForward(..) => "/portForward/{podNamespace}/{podID}",
+            Self::Checkpoint(_) => "/checkpoint/{podNamespace}/{podID}/{containerName}",
+            Self::Metrics(MetricsOf::Agent) => "/metrics",
+            Self::Metrics(MetricsOf::Containers) => "/metrics/cadvisor",
+            Self::Metrics(MetricsOf::Resource) => "/metrics/resource",
+            Self::Metrics(MetricsOf::Probes) => "/metrics/probes",
+            Self::Slis => "/metrics/slis",
+            Self::Summary => "/stats/summary",
+            Self::SystemLogs(_) => "/logs/{logpath:*}",
+            Self::Configz => "/configz",
+            Self::Flagz => "/flagz",
+            Self::Statusz => "/statusz",
+            Self::Pprof(_) => "/debug/pprof/{subpath:*}",
+            Self::LogLevel => "/debug/flags/v",
+            Self::None => "other",
+        }
+    }
+
     fn container(parts: &[&str], route: impl Fn(ContainerRef) -> Self) -> Self {
         let (namespace, pod, uid, container) = match parts {
             [namespace, pod, container] => (namespace, pod, None, container),

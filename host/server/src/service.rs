@@ -16,18 +16,19 @@ use witlet_ports::runtime::Streams;
 use witlet_ports::serve::{ContainerRef, Node};
 use witlet_ports::{Class, Error};
 
+use crate::flags::SetLevel;
 use crate::health::Health;
 use crate::query::{self, get};
 use crate::reply::{self, Reply, compressed};
 use crate::requests::{self, Requests, ServerType};
 use crate::route::Route;
 use crate::upgrade::{self, Hold};
-use crate::{files, remote, translate, zpages};
+use crate::{files, flags, remote, translate, zpages};
 
 type Query = Vec<(String, String)>;
 
 /// What is served, and how much of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handlers {
     /// Logs, streams into containers and the like (`enableDebuggingHandlers`).
     pub debugging: bool,
@@ -43,6 +44,8 @@ pub struct Handlers {
     pub requests: Arc<Requests>,
     /// What the process itself uses (`enableProfilingHandler`).
     pub profiling: bool,
+    /// How the agent's log level is set while it runs, if it may be (`enableDebugFlagsHandler`).
+    pub log_level: Option<SetLevel>,
     /// The agent's own.
     pub version: String,
     /// What `/configz` shows: a `KubeletConfiguration`.
@@ -59,6 +62,7 @@ impl Default for Handlers {
             stream_idle: Duration::from_secs(4 * 3600),
             requests: Arc::default(),
             profiling: false,
+            log_level: None,
             version: String::new(),
             configuration: json!({}),
         }
@@ -112,6 +116,7 @@ impl Service {
         let query = query::parse(request.uri().query().unwrap_or_default());
         match route {
             Route::Exec(_) | Route::Attach(_) | Route::PortForward(..) => self.upgraded(route, request, &query).await,
+            Route::LogLevel => flags::put(self.handlers.log_level.as_ref(), request).await,
             route => self.plain(route, request, &query).await,
         }
     }

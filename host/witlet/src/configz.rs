@@ -54,9 +54,9 @@ pub(crate) fn of(sections: &Sections) -> Value {
         "clusterDNS": sections.dns.cluster_dns,
         "resolvConf": sections.dns.resolv_conf,
         "streamingConnectionIdleTimeout": go(server.stream_idle.0),
-        "nodeStatusUpdateFrequency": "10s",
-        "nodeStatusReportFrequency": "5m0s",
-        "nodeLeaseDurationSeconds": 40,
+        "nodeStatusUpdateFrequency": go(sections.node.status_interval.0),
+        "nodeStatusReportFrequency": go(sections.node.report_interval.0),
+        "nodeLeaseDurationSeconds": sections.node.lease.0.as_secs(),
         "cgroupRoot": sections.runtime.cgroup_root,
         "cgroupsPerQOS": true,
         "cgroupDriver": match sections.runtime.cgroup_driver {
@@ -78,7 +78,7 @@ pub(crate) fn of(sections: &Sections) -> Value {
         "enableSystemLogHandler": server.system_logs,
         "enableSystemLogQuery": false,
         "enableProfilingHandler": server.profiling,
-        "enableDebugFlagsHandler": false,
+        "enableDebugFlagsHandler": server.debug_flags,
         "registerNode": true,
         "containerRuntimeEndpoint": sections.runtime.endpoint,
         "imageServiceEndpoint": sections.runtime.image_endpoint.clone().unwrap_or_default(),
@@ -105,6 +105,12 @@ pub(crate) fn of(sections: &Sections) -> Value {
     }
     if let Some(path) = &server.client_ca {
         config["authentication"]["x509"]["clientCAFile"] = json!(path);
+    }
+    if sections.tracing.sampling_per_million > 0 {
+        config["tracing"] = json!({
+            "endpoint": sections.tracing.endpoint,
+            "samplingRatePerMillion": sections.tracing.sampling_per_million,
+        });
     }
     if !server.tls_ciphers.is_empty() {
         config["tlsCipherSuites"] = json!(server.tls_ciphers);

@@ -5,6 +5,7 @@ mod config;
 mod configz;
 mod files;
 mod kubelet;
+mod log;
 mod machine;
 mod memory;
 mod plugin;
@@ -13,6 +14,7 @@ mod reload;
 mod run;
 mod serve;
 mod service;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,10 +94,6 @@ fn run(source: &Source) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if let Err(error) = init_log(&config.sections.log) {
-        eprintln!("log.level: {error}");
-        return ExitCode::from(EXIT_CONFIG);
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -103,7 +101,22 @@ fn run(source: &Source) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run::run(config)) {
+    let started = {
+        let _within = runtime.enter();
+        traces::start(&config.sections).map(|(layer, traces)| (log::start(&config.sections.log, layer), traces))
+    };
+    let (level, traces) = match started {
+        Ok((Ok(level), traces)) => (level, traces),
+        Ok((Err(error), _)) | Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let result = runtime.block_on(run::run(config, level));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(run::Failure::Start(error)) => {
             eprintln!("{error}");
@@ -114,19 +127,4 @@ fn run(source: &Source) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn init_log(log: &config::Log) -> Result<(), tracing_subscriber::filter::ParseError> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::builder().parse(&log.level)?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match log.format {
-        config::LogFormat::Text => subscriber
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init(),
-        config::LogFormat::Json => subscriber.json().init(),
-    }
-    Ok(())
 }

@@ -25,6 +25,7 @@ use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
 
 use crate::config::{Config, NetworkMode, Sections};
+use crate::log::Level;
 use crate::proxy::ToAgent;
 use crate::service::Notifier;
 use crate::{builtin, files, machine, plugin, reload, serve};
@@ -45,7 +46,7 @@ impl From<Error> for Failure {
 }
 
 /// Runs until a signal. Pods go on running.
-pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     tokio::spawn(signals(shutdown.clone()));
     let sections = &config.sections;
@@ -221,7 +222,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         }
     };
 
-    let service = serve::service(sections, agent.service(), requests, &shutdown);
+    let service = serve::service(sections, agent.service(), requests, level, &shutdown);
     to_agent.connect(service.clone());
     server.start(sections, &service, Arc::new(client.access()), &shutdown);
 

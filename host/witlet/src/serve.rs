@@ -11,10 +11,13 @@ use witlet_ports::serve::{Access, Node};
 use witlet_ports::{Error, Result};
 use witlet_server::certificate::{self, Files};
 use witlet_server::tls::{self, ClientCa, MinVersion, Serving, TlsError};
-use witlet_server::{Authentication, Authorization, Guard, Handlers, Limits, Listener, Requests, Service, Side};
+use witlet_server::{
+    Authentication, Authorization, Guard, Handlers, Limits, Listener, Requests, Service, SetLevel, Side,
+};
 
 use crate::config::{AuthorizationMode, Sections, TlsVersion};
 use crate::configz;
+use crate::log::Level;
 
 /// What is bound and checked, before anybody is served.
 pub(crate) struct Prepared {
@@ -131,6 +134,7 @@ pub(crate) fn service(
     sections: &Sections,
     node: Arc<dyn Node>,
     requests: Arc<Requests>,
+    level: Level,
     shutdown: &CancellationToken,
 ) -> Arc<Service> {
     let server = &sections.server;
@@ -142,6 +146,9 @@ pub(crate) fn service(
         stream_idle: server.stream_idle.0,
         requests,
         profiling: server.profiling,
+        log_level: server
+            .debug_flags
+            .then(|| Arc::new(move |verbosity: &str| level.set(verbosity)) as SetLevel),
         version: env!("CARGO_PKG_VERSION").into(),
         configuration: configz::of(sections),
     };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use witlet_core::desired::{ContainerKind, containers, is_sidecar, uid};
+use witlet_core::desired::{ContainerKind, DesiredPod, containers, is_sidecar, uid};
 use witlet_core::observed::{ContainerState, ObservedPod};
 use witlet_core::plan::{Action, Stage};
+use witlet_ports::trace;
 
 use crate::context::until;
 use crate::metrics::kubelet::container_type;
@@ -27,6 +28,29 @@ pub(super) fn operation(first: bool, stage: Stage) -> &'static str {
         Stage::Terminating => "terminating",
         _ => "terminated",
     }
+}
+
+/// A pass as a trace shows it, under the kubelet's names.
+pub(super) fn sync_span(want: &DesiredPod, operation: &str) -> tracing::Span {
+    if !tracing::enabled!(target: trace::TARGET, tracing::Level::INFO) {
+        return tracing::Span::none();
+    }
+    let key = want.key();
+    let name = match operation {
+        "terminating" => "syncTerminatingPod",
+        "terminated" => "syncTerminatedPod",
+        _ => "syncPod",
+    };
+    tracing::info_span!(
+        target: trace::TARGET,
+        "pass",
+        otel.name = name,
+        k8s.pod.uid = %want.uid(),
+        k8s.pod = %key,
+        k8s.pod.name = %key.name,
+        k8s.pod.update_type = operation,
+        k8s.namespace.name = %key.namespace,
+    )
 }
 
 pub(super) fn action(kubelet: &Kubelet, pod: &Pod, action: &Action, outcome: &Outcome, took: Duration) {

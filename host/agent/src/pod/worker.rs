@@ -191,7 +191,8 @@ impl Worker {
             if !settled {
                 let operation = count::operation(created.replace(()).is_none(), state.memory.stage);
                 let began = tokio::time::Instant::now();
-                self.carry_out(&mut want, &mut state, plan).await;
+                let span = count::sync_span(&want, operation);
+                self.carry_out(&mut want, &mut state, plan).instrument(span).await;
                 self.context.metrics.kubelet.worker.took(&[operation], began.elapsed());
                 continue;
             }

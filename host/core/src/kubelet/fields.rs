@@ -232,7 +232,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ),
     ("reservedMemory", Always("null", MANAGERS)),
     ("enableProfilingHandler", Key("server.profiling", Same)),
-    ("enableDebugFlagsHandler", Ignored("the log level is changed in [log]")),
+    ("enableDebugFlagsHandler", Key("server.debug_flags", Same)),
     ("seccompDefault", Joined),
     ("memoryThrottlingFactor", Ignored("it matters with an alpha gate only")),
     (
@@ -241,9 +241,11 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ),
     ("registerWithTaints", Key("node.taints", Taints)),
     ("registerNode", Key("node.register", Same)),
+    ("tracing", Joined),
+    ("tracing.endpoint", Key("tracing.endpoint", Same)),
     (
-        "tracing",
-        Always("null", "there are no traces; metrics go to metric sinks"),
+        "tracing.samplingRatePerMillion",
+        Key("tracing.sampling_per_million", Same),
     ),
     ("localStorageCapacityIsolation", Always("true", DEFAULT_ONLY)),
     ("containerRuntimeEndpoint", Key("runtime.endpoint", Socket)),

@@ -129,6 +129,8 @@ const ALL: &[&str] = &[
     "registerWithTaints",
     "registerNode",
     "tracing",
+    "tracing.endpoint",
+    "tracing.samplingRatePerMillion",
     "localStorageCapacityIsolation",
     "containerRuntimeEndpoint",
     "imageServiceEndpoint",

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::file::nanoseconds;
+use crate::collector::Collector;
 use crate::resources::reserved::{Enforcement, Keys};
 
 const SECOND: u64 = 1_000_000_000;
@@ -117,6 +118,18 @@ pub(super) fn problems(config: &Value) -> Vec<String> {
         !(SECOND..=300 * SECOND).contains(&restart),
         "crashLoopBackOff.maxContainerRestartPeriod must be set between 1s and 300s",
     );
+    let sampled = int("tracing.samplingRatePerMillion", 0);
+    refuse(
+        sampled < 0,
+        "tracing.samplingRatePerMillion: sampling rate must be positive",
+    );
+    refuse(
+        sampled > 1_000_000,
+        "tracing.samplingRatePerMillion: sampling rate per million must be less than or equal to one million",
+    );
+    if let Err(why) = Collector::parse(checks.text("tracing.endpoint")) {
+        refuse(true, &format!("tracing.endpoint: {why}"));
+    }
     let swap = checks.text("memorySwap.swapBehavior");
     refuse(
         !matches!(swap, "" | "NoSwap" | "LimitedSwap"),

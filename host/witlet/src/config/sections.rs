@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use witlet_core::collector::Collector;
 use witlet_core::image_gc;
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
@@ -29,6 +30,7 @@ pub(crate) struct Sections {
     pub(crate) images: Images,
     pub(crate) server: Server,
     pub(crate) log: Log,
+    pub(crate) tracing: Tracing,
     pub(crate) metrics: Metrics,
     pub(crate) eviction: Eviction,
     pub(crate) stats: Stats,
@@ -423,6 +425,37 @@ impl Default for Log {
     }
 }
 
+/// Spans for a collector, by OTLP.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tracing {
+    pub(crate) endpoint: String,
+    /// 0: off.
+    pub(crate) sampling_per_million: u32,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            endpoint: "localhost:4317".into(),
+            sampling_per_million: 0,
+        }
+    }
+}
+
+impl Tracing {
+    pub(crate) fn endpoint(&self) -> Result<Collector, String> {
+        Collector::parse(&self.endpoint).map_err(|why| format!("tracing.endpoint = {:?}: {why}", self.endpoint))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let most = 1_000_000;
+        let more = (self.sampling_per_million > most)
+            .then(|| format!("tracing.sampling_per_million: at most {most}, which is every span"));
+        more.into_iter().chain(self.endpoint().err()).collect()
+    }
+}
+
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Metrics {
@@ -475,6 +508,7 @@ impl Sections {
             ("images", self.images == other.images),
             ("server", self.server == other.server),
             ("log", self.log == other.log),
+            ("tracing", self.tracing == other.tracing),
             ("metrics", self.metrics == other.metrics),
             ("eviction", self.eviction == other.eviction),
             ("stats", self.stats == other.stats),
@@ -549,6 +583,7 @@ impl Sections {
             problems.push("metrics.push_interval must be longer than 0".into());
         }
         problems.extend(self.logs.problems());
+        problems.extend(self.tracing.problems());
         if let Err(wrong) = self.eviction.thresholds() {
             problems.extend(wrong.into_iter().map(|why| format!("eviction.hard: {why}")));
         }

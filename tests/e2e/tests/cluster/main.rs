@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+mod traces;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -199,14 +199,30 @@ impl Node {
         config.try_into().unwrap()
     }
 
+    /// Adds to the configuration, before the start.
+    pub(crate) fn configure(&self, text: &str) {
+        let path = self.path("etc/config.yaml");
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(path, before + text).unwrap();
+    }
+
     /// The status code of a request to the node's own server.
     pub(crate) async fn ask(&self, token: Option<&str>, path: &str) -> u16 {
-        let request = http::Request::get(path).body(Vec::new()).unwrap();
-        match self.server(token).await.request_text(request).await {
-            Ok(_) => 200,
-            Err(kube::Error::Api(status)) => status.code,
-            Err(error) => panic!("{path}: {error:?}"),
-        }
+        self.send(token, http::Request::get(path), "").await.0
+    }
+
+    /// The status code and the text of an answer of the node's own server.
+    pub(crate) async fn send(&self, token: Option<&str>, request: http::request::Builder, body: &str) -> (u16, String) {
+        let request = request
+            .body(kube::client::Body::from(body.as_bytes().to_vec()))
+            .unwrap();
+        let answer = self.server(token).await.send(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        (status, String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
