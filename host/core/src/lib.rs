@@ -25,6 +25,7 @@ pub mod logs;
 pub mod manifest;
 mod names;
 pub mod node;
+pub mod node_logs;
 pub mod observed;
 pub mod plan;
 pub mod probe;

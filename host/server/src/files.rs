@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::StatusCode;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -30,6 +31,17 @@ pub(crate) async fn answer(root: PathBuf, path: String) -> Reply {
             _ => reply::not_found(),
         },
         Err(_) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the log cannot be read\n"),
+    }
+}
+
+/// The bytes of a file below the directory; none if there is no such file.
+pub(crate) async fn open(root: PathBuf, path: String) -> io::Result<Option<BoxStream<'static, Bytes>>> {
+    let found = tokio::task::spawn_blocking(move || look(&root, Path::new(&path))).await;
+    match found.map_err(io::Error::other)? {
+        Ok(Found::File(file)) => Ok(Some(chunks(file))),
+        Ok(Found::Listing(_)) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -89,7 +101,7 @@ fn listing(names: &[String]) -> Reply {
     reply::full(StatusCode::OK, "text/html; charset=utf-8", page + "</pre>\n")
 }
 
-fn chunks(file: File) -> futures::stream::BoxStream<'static, Bytes> {
+fn chunks(file: File) -> BoxStream<'static, Bytes> {
     futures::stream::unfold(file, |mut file| async move {
         let read = move || -> io::Result<(Vec<u8>, File)> {
             let mut block = vec![0; BLOCK];

@@ -18,6 +18,7 @@ use witlet_ports::{Class, Error};
 
 use crate::flags::SetLevel;
 use crate::health::Health;
+use crate::journal::Journal;
 use crate::query::{self, get};
 use crate::reply::{self, Reply, compressed};
 use crate::requests::{self, Requests, ServerType};
@@ -34,6 +35,8 @@ pub struct Handlers {
     pub debugging: bool,
     /// The directory behind `/logs/`, if it is served (`enableSystemLogHandler`).
     pub system_logs: Option<PathBuf>,
+    /// What answers queries there, if they may be made (`enableSystemLogQuery`).
+    pub journal: Option<Journal>,
     /// Logs of stdout or stderr alone may be asked for (the gate `PodLogsQuerySplitStreams`).
     pub split_streams: bool,
     /// Streams into containers at the same time.
@@ -57,6 +60,7 @@ impl Default for Handlers {
         Self {
             debugging: true,
             system_logs: Some("/var/log".into()),
+            journal: None,
             split_streams: false,
             max_streams: 1000,
             stream_idle: Duration::from_secs(4 * 3600),
@@ -169,7 +173,10 @@ impl Service {
                 }
             }
             (&Method::GET | &Method::HEAD, Route::SystemLogs(path)) => match &self.handlers.system_logs {
-                Some(root) => files::answer(root.clone(), path).await,
+                Some(root) => match &self.handlers.journal {
+                    Some(journal) => journal.answer(root.clone(), path, query).await,
+                    None => files::answer(root.clone(), path).await,
+                },
                 None => reply::text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"),
             },
             (&Method::GET, Route::Configz) => reply::json(&json!({ "kubeletconfig": self.handlers.configuration })),

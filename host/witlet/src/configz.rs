@@ -76,7 +76,7 @@ pub(crate) fn of(sections: &Sections) -> Value {
         "imageGCHighThresholdPercent": sections.images.gc_high,
         "imageGCLowThresholdPercent": sections.images.gc_low,
         "enableSystemLogHandler": server.system_logs,
-        "enableSystemLogQuery": false,
+        "enableSystemLogQuery": server.system_log_query,
         "enableProfilingHandler": server.profiling,
         "enableDebugFlagsHandler": server.debug_flags,
         "registerNode": true,

@@ -12,7 +12,7 @@ use witlet_ports::{Error, Result};
 use witlet_server::certificate::{self, Files};
 use witlet_server::tls::{self, ClientCa, MinVersion, Serving, TlsError};
 use witlet_server::{
-    Authentication, Authorization, Guard, Handlers, Limits, Listener, Requests, Service, SetLevel, Side,
+    Authentication, Authorization, Guard, Handlers, Journal, Limits, Listener, Requests, Service, SetLevel, Side,
 };
 
 use crate::config::{AuthorizationMode, Sections, TlsVersion};
@@ -141,6 +141,7 @@ pub(crate) fn service(
     let handlers = Handlers {
         debugging: server.debugging,
         system_logs: server.system_logs.then(|| PathBuf::from("/var/log")),
+        journal: server.system_log_query.then(Journal::default),
         split_streams: server.split_log_streams,
         max_streams: server.max_streams,
         stream_idle: server.stream_idle.0,

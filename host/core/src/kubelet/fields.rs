@@ -222,7 +222,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("kernelMemcgNotification", Ignored("pressure is looked at often enough")),
     ("logging", Joined),
     ("enableSystemLogHandler", Key("server.system_logs", Same)),
-    ("enableSystemLogQuery", Always("false", "the journal is not queried")),
+    ("enableSystemLogQuery", Key("server.system_log_query", Same)),
     ("shutdownGracePeriod", Always("\"0s\"", DEFAULT_ONLY)),
     ("shutdownGracePeriodCriticalPods", Always("\"0s\"", DEFAULT_ONLY)),
     ("shutdownGracePeriodByPodPriority", Always("null", DEFAULT_ONLY)),

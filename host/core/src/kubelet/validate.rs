@@ -130,6 +130,10 @@ pub(super) fn problems(config: &Value) -> Vec<String> {
     if let Err(why) = Collector::parse(checks.text("tracing.endpoint")) {
         refuse(true, &format!("tracing.endpoint: {why}"));
     }
+    refuse(
+        checks.is("enableSystemLogQuery") && checks.get("enableSystemLogHandler") == Some(&Value::Bool(false)),
+        "enableSystemLogHandler is required for enableSystemLogQuery",
+    );
     let swap = checks.text("memorySwap.swapBehavior");
     refuse(
         !matches!(swap, "" | "NoSwap" | "LimitedSwap"),

@@ -49,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) client_ca: Option<PathBuf>,
     pub(crate) debugging: bool,
     pub(crate) system_logs: bool,
+    pub(crate) system_log_query: bool,
     pub(crate) profiling: bool,
     pub(crate) debug_flags: bool,
     pub(crate) split_log_streams: bool,
@@ -73,6 +74,7 @@ impl Default for Server {
             client_ca: None,
             debugging: true,
             system_logs: true,
+            system_log_query: false,
             profiling: false,
             debug_flags: true,
             split_log_streams: false,
@@ -96,6 +98,9 @@ impl Server {
         }
         if self.tls_bootstrap && !cluster {
             problems.push("server.tls_bootstrap = true: only a cluster signs certificates, so it needs [api]".into());
+        }
+        if self.system_log_query && !self.system_logs {
+            problems.push("server.system_log_query = true needs server.system_logs = true".into());
         }
         if self.max_connections == 0 || self.max_streams == 0 {
             problems.push("server.max_connections and server.max_streams must be at least 1".into());
