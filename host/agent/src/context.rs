@@ -71,6 +71,9 @@ pub struct Intervals {
     pub node_status: Duration,
     pub lease: Duration,
     pub housekeeping: Duration,
+    /// Dead containers, and images that nobody uses, are looked for.
+    pub garbage: Duration,
+    pub image_garbage: Duration,
 }
 
 impl Default for Intervals {
@@ -84,6 +87,8 @@ impl Default for Intervals {
             node_status: Duration::from_secs(10),
             lease: Duration::from_secs(10),
             housekeeping: Duration::from_secs(2),
+            garbage: Duration::from_secs(60),
+            image_garbage: Duration::from_secs(300),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What dead containers leave behind, beyond what workers and the supervisor clean up themselves (the kubelet contract, pod
 //! 6.5 rules 24 to 26).
 //!
-//! In: once a minute, the runtime's containers and sandboxes, the pods of the sources, the directories of logs. Out: removed
+//! In: once a minute by default, the runtime's containers and sandboxes, the pods of the sources, the directories of logs. Out: removed
 //! containers and empty sandboxes, logs of pods that nobody knows, links to logs that are gone.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -25,8 +25,6 @@ use crate::supervisor::Sources;
 #[cfg(test)]
 mod tests;
 
-const EVERY: Duration = Duration::from_secs(60);
-
 pub struct Garbage {
     pub context: Arc<Context>,
     pub sources: Sources,
@@ -44,7 +42,11 @@ struct Pods {
 impl Garbage {
     /// Runs until shutdown.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(EVERY);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            known = self.sources.until_synced() => if !known { return },
+        }
+        let mut ticks = tokio::time::interval(self.context.intervals.garbage);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Cancel-safe: an interval keeps its tick, and a pass that is cut off has done a part of it.
@@ -67,9 +69,6 @@ impl Garbage {
     }
 
     async fn pass(&self) -> Result<()> {
-        if !self.sources.synced() {
-            return Ok(());
-        }
         // Before it is asked which pods there are: one that comes meanwhile is not in them.
         let logs = self.context.node.pod_logs_dir.clone();
         let logs = tokio::task::spawn_blocking(move || log_dirs(&logs))

@@ -48,6 +48,12 @@ impl Sources {
     pub fn synced(&self) -> bool {
         self.api.borrow().synced && self.files.borrow().synced
     }
+
+    /// Waits for that. False if a source ended before.
+    pub async fn until_synced(&self) -> bool {
+        let (mut api, mut files) = (self.api.clone(), self.files.clone());
+        api.wait_for(|set| set.synced).await.is_ok() && files.wait_for(|set| set.synced).await.is_ok()
+    }
 }
 
 /// When the supervisor's loop was last entered: a loop that hangs is the one fault that nothing else shows.

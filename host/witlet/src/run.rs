@@ -185,6 +185,8 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
             intervals: Intervals {
                 node_status: sections.node.status_interval.0,
                 lease: sections.node.lease.0 / 4,
+                garbage: sections.gc.interval.0,
+                image_garbage: sections.images.gc_interval.0,
                 ..Intervals::default()
             },
             images,

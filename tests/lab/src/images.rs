@@ -20,6 +20,9 @@ pub const BUSYBOX: &str = "witlet.dev/busybox:1";
 /// A web server on port 8080: `/` is the file `/config/index.html`, `/healthz` says ok, `/notes/` is the directory `/notes`.
 pub const DEMO_WEB: &str = "witlet.dev/demo-web:1";
 
+/// As [`BUSYBOX`], but another image, which is not among the others: see [`build_spare_archive`].
+pub const SPARE: &str = "witlet.dev/spare:1";
+
 const DEMO_WEB_SCRIPT: &str = r#"#!/bin/sh
 # busybox's httpd does not end on SIGTERM when it is process 1, so it is not.
 trap 'echo "demo-web: ends"; kill "$!"; exit 0' TERM INT
@@ -63,9 +66,24 @@ pub fn build_archive(target: &Path) -> Result<PathBuf> {
         &json!({ "Entrypoint": ["/bin/demo-web"], "Env": ["PATH=/bin"], "ExposedPorts": { "8080/tcp": {} } }),
     )?;
 
-    // Two labs may build at once: each sees a whole file.
-    let path = dir.join("images.tar");
-    let temporary = dir.join(format!("images.{}.tmp", std::process::id()));
+    write(archive, &dir, "images")
+}
+
+/// Writes an OCI archive with an image that nobody needs.
+pub fn build_spare_archive(target: &Path) -> Result<PathBuf> {
+    let dir = target.join("lab");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let busybox = fs::read("/bin/busybox").context("cannot read /bin/busybox (Debian's busybox-static)")?;
+    let mut archive = Archive::default();
+    let config = json!({ "Cmd": ["sh"], "Env": ["PATH=/bin", "SPARE=1"] });
+    archive.image(SPARE, &busybox_layer(&busybox)?.finish(), &config)?;
+    write(archive, &dir, "spare")
+}
+
+/// Two labs may write at once: each sees a whole file.
+fn write(archive: Archive, dir: &Path, name: &str) -> Result<PathBuf> {
+    let path = dir.join(format!("{name}.tar"));
+    let temporary = dir.join(format!("{name}.{}.tmp", std::process::id()));
     fs::File::create(&temporary)
         .and_then(|mut f| f.write_all(&archive.finish()?))
         .context("cannot write the images")?;

@@ -26,7 +26,7 @@ pub use agent::{Agent, Endpoints, http_get, usage};
 pub use containerd::Containerd;
 pub use exec::{has_program, output, run};
 pub use guardian::run_if_asked as run_guardian_if_asked;
-pub use images::{BUSYBOX, DEMO_WEB, PAUSE, build_archive};
+pub use images::{BUSYBOX, DEMO_WEB, PAUSE, SPARE, build_archive, build_spare_archive};
 pub use names::Names;
 pub use signals::{install as catch_signals, interrupted};
 pub use sweep::sweep;

@@ -1,10 +1,9 @@
 //! Removing images that nobody needs (the kubelet contract, pod 6.5 rule 23).
 //!
-//! In: every five minutes, the runtime's images and containers, the pods of the sources, the disk. Out: removed images, pull
+//! In: every five minutes by default, the runtime's images and containers, the pods of the sources, the disk. Out: removed images, pull
 //! records of images that are gone, events of the node.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -22,8 +21,6 @@ use crate::supervisor::Sources;
 
 #[cfg(test)]
 mod tests;
-
-const EVERY: Duration = Duration::from_secs(300);
 
 /// Where images lie.
 #[async_trait]
@@ -58,7 +55,12 @@ impl ImageGc {
             machine: self.context.ports.machine.clone(),
         };
         let (mut table, mut failed) = (Table::default(), false);
-        let mut ticks = tokio::time::interval(EVERY);
+        // Which pods there are must be known: who waits for the API may need any of the images.
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            known = self.sources.until_synced() => if !known { return },
+        }
+        let mut ticks = tokio::time::interval(self.context.intervals.image_garbage);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Cancel-safe: an interval keeps its tick, and a pass that is cut off has done a part of it.
@@ -76,11 +78,7 @@ impl ImageGc {
     }
 
     async fn pass(&self, store: &Node, table: &mut Table) -> Result<()> {
-        // Which pods there are must be known: who waits for the API may need any of the images.
         let (api, files) = (self.sources.api.borrow().clone(), self.sources.files.borrow().clone());
-        if !api.synced || !files.synced {
-            return Ok(());
-        }
         let began = crate::clock::now();
         let containers = store.containers().await?;
         let pods = api.pods.values().chain(files.pods.values()).map(|pod| &**pod);

@@ -366,6 +366,7 @@ pub(crate) struct Images {
     pub(crate) gc_low: u8,
     pub(crate) gc_min_age: Span,
     pub(crate) gc_max_age: Span,
+    pub(crate) gc_interval: Span,
 }
 
 impl Images {
@@ -397,6 +398,7 @@ impl Default for Images {
             gc_low: 80,
             gc_min_age: Span(Duration::from_secs(120)),
             gc_max_age: Span(Duration::ZERO),
+            gc_interval: Span(Duration::from_secs(300)),
         }
     }
 }
@@ -569,6 +571,9 @@ impl Sections {
         }
         let wrong = self.images.gc().problems();
         problems.extend(wrong.into_iter().map(|why| format!("images.{why}")));
+        if self.images.gc_interval.0.is_zero() {
+            problems.push("images.gc_interval must be longer than 0".into());
+        }
         problems.extend(self.gc.problems());
         if let Err(problem) = self.images.verification() {
             problems.push(format!(

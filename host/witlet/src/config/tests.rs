@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use witlet_plugin_host::config::PluginConfig;
+use witlet_plugin_host::units::Span;
 
 use super::*;
 
@@ -146,4 +147,20 @@ fn reservations_are_checked() {
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
+}
+
+#[test]
+fn garbage_is_looked_for_now_and_then() {
+    let sections = load("[standalone]\n").unwrap().sections;
+    let seconds = |span: &Span| span.0.as_secs();
+    assert_eq!(
+        (seconds(&sections.gc.interval), seconds(&sections.images.gc_interval)),
+        (60, 300)
+    );
+    let all = load("[standalone]\n[gc]\ninterval = \"0s\"\n[images]\ngc_interval = \"0s\"\n").unwrap_err();
+    let all = all.to_string();
+    assert!(
+        all.contains("gc.interval") && all.contains("images.gc_interval"),
+        "{all}"
+    );
 }

@@ -105,6 +105,7 @@ pub(crate) struct Gc {
     pub(crate) dead_containers: i64,
     pub(crate) dead_containers_total: i64,
     pub(crate) dead_containers_min_age: Span,
+    pub(crate) interval: Span,
 }
 
 impl Default for Gc {
@@ -113,6 +114,7 @@ impl Default for Gc {
             dead_containers: 1,
             dead_containers_total: -1,
             dead_containers_min_age: Span(Duration::ZERO),
+            interval: Span(Duration::from_secs(60)),
         }
     }
 }
@@ -128,10 +130,14 @@ impl Gc {
     }
 
     pub(super) fn problems(&self) -> Vec<String> {
-        let why = "gc.dead_containers = 0: at least 1, as a pod's status is made of it; or -1 for no limit";
-        (self.dead_containers == 0)
-            .then(|| why.to_owned())
-            .into_iter()
-            .collect()
+        let checks = [
+            (
+                self.dead_containers != 0,
+                "gc.dead_containers = 0: at least 1, as a pod's status is made of it; or -1 for no limit",
+            ),
+            (!self.interval.0.is_zero(), "gc.interval must be longer than 0"),
+        ];
+        let wrong = checks.into_iter().filter(|(good, _)| !good);
+        wrong.map(|(_, why)| why.to_owned()).collect()
     }
 }

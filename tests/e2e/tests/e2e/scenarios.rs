@@ -3,6 +3,7 @@
 mod claims;
 mod config;
 mod deletion;
+mod garbage;
 mod images;
 mod kubectl;
 mod languages;
@@ -65,6 +66,9 @@ scenarios! {
         during_a_pull,
         at_once_after_the_creation,
         the_phase_tells_the_end_once_nothing_runs,
+    }
+    together garbage::{
+        an_evicted_pod_keeps_no_container,
     }
     together restart_all::{
         one_exit_begins_the_whole_pod_anew,
@@ -134,6 +138,9 @@ scenarios! {
     // It gives the image that others pull another name.
     alone images::{
         private_images_need_credentials,
+    }
+    alone garbage::{
+        images_and_dead_containers_beyond_the_limits_go,
     }
     alone preemption::{
         a_critical_pod_gets_room,

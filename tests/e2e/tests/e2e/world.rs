@@ -24,6 +24,8 @@ pub(crate) const LATE: Duration = Duration::from_secs(150);
 
 pub(crate) struct World {
     pub(crate) witlet: PathBuf,
+    /// Where the tests are built.
+    pub(crate) target: PathBuf,
     // Before the lab: fields are dropped in this order.
     agent: Mutex<Agent>,
     containerd: Mutex<Containerd>,
@@ -50,6 +52,7 @@ impl World {
         let agent = lab.agent(&witlet)?;
         Ok(Self {
             witlet,
+            target,
             agent: Mutex::new(agent),
             containerd: Mutex::new(containerd),
             lab,
