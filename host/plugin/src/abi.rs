@@ -70,6 +70,21 @@ pub(crate) trait MetricSink: Send + Sync {
     async fn push(&self, time: u64, families: &[Family]) -> Result<()>;
 }
 
+/// What a version hands to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u32,
+    pub(crate) data: Vec<u8>,
+}
+
+/// A plugin that hands over what it has in its memory.
+#[async_trait]
+pub(crate) trait Keeper: Send + Sync {
+    /// None: it has served nobody yet, or was thrown away with what it had.
+    async fn export(&self) -> Result<Option<Snapshot>>;
+    async fn import(&self, snapshot: Snapshot) -> Result<()>;
+}
+
 /// A linked plugin, by what it does.
 #[derive(Clone)]
 pub(crate) enum Linked {

@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod grpc;
 pub(crate) mod handles;
 pub(crate) mod host_path;
+pub(crate) mod kv;
 pub(crate) mod log;
 pub(crate) mod mount;
 pub(crate) mod nfs;

@@ -482,6 +482,12 @@ impl PluginConfig {
                 self.kind
             ));
         }
+        if self.shadow.is_some() && self.grants.kv.is_some() {
+            problems.push(
+                "shadow: a version in the shadow would change what the active one keeps (grants.kv); take one of the two away"
+                    .to_owned(),
+            );
+        }
         if self.shadow.is_some_and(|s| s.calls == 0) {
             problems.push("shadow.calls: more than 0".to_owned());
         }

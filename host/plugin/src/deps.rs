@@ -24,6 +24,8 @@ pub struct Deps {
     pub cache_dir: PathBuf,
     /// What was pulled from registries, by digest; nobody but the agent may write there.
     pub blobs_dir: PathBuf,
+    /// What plugins keep for themselves (`kv`), by their names; nobody but the agent may write there.
+    pub kv_dir: PathBuf,
     /// The directory with `pods` in it (`/var/lib/kubelet`).
     pub root_dir: PathBuf,
     pub allocatable: Allocatable,

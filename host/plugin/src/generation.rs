@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use crate::abi::{self, Linked};
+use crate::abi::{self, Keeper, Linked};
 use crate::capability::exec::hex;
+use crate::capability::kv::Stores;
 use crate::capability::log;
 use crate::compile::{Compiler, chain};
 use crate::config::{Kind, Limits, PluginConfig, Source};
@@ -37,6 +38,8 @@ pub(crate) struct Generation {
     pub(crate) digest: String,
     pub(crate) config: PluginConfig,
     pub(crate) linked: Linked,
+    /// It hands what it has in its memory to the next version, and takes what the one before had.
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
     /// Volume plugins: what they serve.
     pub(crate) drivers: Vec<String>,
     /// Who signed it, if that was asked for.
@@ -57,6 +60,7 @@ impl Drop for Entered<'_> {
 pub(crate) struct Loader {
     pub(crate) compiler: Arc<Compiler>,
     pub(crate) sources: Sources,
+    pub(crate) stores: Stores,
     pub(crate) deps: Deps,
 }
 
@@ -149,13 +153,16 @@ impl Loader {
             .check(name, config.kind, &asked, &grants)
             .map_err(LoadCause::Link)?;
         let json = serde_json::to_string(&config.config).map_err(|e| LoadCause::Config(format!("config: {e}")))?;
+        let limits = Limits::resolve(config.kind, &config.limits);
         let plugin = Arc::new(Plugin {
             name: name.into(),
             kind: config.kind,
             generation: number,
             fail: config.fail(),
+            kv: grants.kv.as_ref().map(|_| self.stores.of(name)),
             grants,
-            limits: Limits::resolve(config.kind, &config.limits),
+            handover: abi::v0_1::handover(engine, &component, &limits),
+            limits,
             config: json,
             deps: self.deps.clone(),
             metrics,
@@ -164,7 +171,8 @@ impl Loader {
             wasi: imports.wasi,
             epoch: Instant::now(),
         });
-        let (linked, check) = abi::v0_1::link(engine, &component, &plugin).map_err(|e| LoadCause::Link(chain(&e)))?;
+        let abi::v0_1::Callable { linked, keeper, check } =
+            abi::v0_1::link(engine, &component, &plugin).map_err(|e| LoadCause::Link(chain(&e)))?;
         check.run().await.map_err(|error| match error {
             CallError::Guest(fault) => LoadCause::SelfCheck(fault.text),
             other => LoadCause::SelfCheck(other.to_string()),
@@ -176,6 +184,7 @@ impl Loader {
             digest: shown,
             config: config.clone(),
             linked,
+            keeper,
             drivers,
             signer,
             calls: AtomicUsize::new(0),
@@ -210,6 +219,7 @@ impl Loader {
             digest: loaded.digest,
             config: config.clone(),
             linked: loaded.linked,
+            keeper: None,
             signer: None,
             calls: AtomicUsize::new(0),
         })

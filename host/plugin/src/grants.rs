@@ -23,10 +23,11 @@ pub enum Capability {
     Downward,
     Exec,
     OutputFile,
+    Kv,
 }
 
 impl Capability {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PodNet,
         Self::ContainerExec,
         Self::EgressHttp,
@@ -37,6 +38,7 @@ impl Capability {
         Self::Downward,
         Self::Exec,
         Self::OutputFile,
+        Self::Kv,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Capability {
             Self::Downward => "downward",
             Self::Exec => "exec",
             Self::OutputFile => "output-file",
+            Self::Kv => "kv",
         }
     }
 
@@ -65,7 +68,7 @@ impl Capability {
     fn package(self) -> &'static str {
         match self {
             Self::PodNet | Self::ContainerExec => "probe",
-            Self::EgressHttp => "base",
+            Self::EgressHttp | Self::Kv => "base",
             Self::Files | Self::Mount | Self::HostPath | Self::PodObjects | Self::Downward => "volume",
             Self::Exec => "network",
             Self::OutputFile => "sink-log",
@@ -75,6 +78,7 @@ impl Capability {
     /// Which kinds of plugin can have it.
     pub fn fits(self, kind: Kind) -> bool {
         match self {
+            Self::Kv => true,
             Self::EgressHttp => matches!(kind, Kind::SinkLog | Kind::SinkMetric | Kind::Volume),
             other => other.package() == kind.as_str(),
         }
@@ -92,6 +96,7 @@ impl Capability {
             Self::PodObjects => "pod-objects = {}",
             Self::Downward => "downward = {}",
             Self::Exec => "exec = { programs = [\"/usr/lib/cni/bridge\"] }",
+            Self::Kv => "kv = {}",
             Self::OutputFile => "output-file = { path = \"/var/log/witlet/pods.jsonl\" }",
         }
     }
@@ -229,6 +234,24 @@ fn file_count() -> u32 {
     3
 }
 
+/// Keys and values of the plugin's own.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kv {
+    pub keys: u32,
+    /// Of keys and values together.
+    pub bytes: Size,
+}
+
+impl Default for Kv {
+    fn default() -> Self {
+        Self {
+            keys: 1000,
+            bytes: Size(1 << 20),
+        }
+    }
+}
+
 /// `[plugin.NAME.grants]`.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -243,6 +266,7 @@ pub struct Grants {
     pub downward: Option<Downward>,
     pub exec: Option<Exec>,
     pub output_file: Option<OutputFile>,
+    pub kv: Option<Kv>,
 }
 
 impl Grants {
@@ -258,6 +282,7 @@ impl Grants {
             Capability::Downward => self.downward.is_some(),
             Capability::Exec => self.exec.is_some(),
             Capability::OutputFile => self.output_file.is_some(),
+            Capability::Kv => self.kv.is_some(),
         }
     }
 
@@ -278,6 +303,7 @@ impl Grants {
             downward: keep(&self.downward, asked(Capability::Downward)),
             exec: keep(&self.exec, asked(Capability::Exec)),
             output_file: keep(&self.output_file, asked(Capability::OutputFile)),
+            kv: keep(&self.kv, asked(Capability::Kv)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tracing::Instrument;
+use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 
 use crate::config::Instances;
@@ -19,16 +20,55 @@ pub(crate) trait Bindings: Send + Sync + 'static {
     type Instance: Send + Sync + 'static;
 
     fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<Self::Instance>>;
+
+    /// The same, and a way to exports that the world does not have. It looks all names up once more.
+    fn with_names<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<Instantiated<Self>>>;
 }
+
+pub(crate) struct Instantiated<B: Bindings + ?Sized> {
+    pub(crate) exports: B::Instance,
+    /// Only of plugins that hand over their state.
+    pub(crate) by_name: Option<Instance>,
+}
+
+/// Implements it for a world's `…Pre`.
+macro_rules! bindings {
+    ($pre:ident, $world:ident) => {
+        impl $crate::instance::Bindings for $pre<State> {
+            type Instance = $world;
+
+            fn instantiate<'a>(
+                &'a self,
+                store: &'a mut wasmtime::Store<State>,
+            ) -> futures::future::BoxFuture<'a, wasmtime::Result<$world>> {
+                futures::FutureExt::boxed(self.instantiate_async(store))
+            }
+
+            fn with_names<'a>(
+                &'a self,
+                store: &'a mut wasmtime::Store<State>,
+            ) -> futures::future::BoxFuture<'a, wasmtime::Result<$crate::instance::Instantiated<Self>>> {
+                futures::FutureExt::boxed(async move {
+                    let instance = self.instance_pre().instantiate_async(&mut *store).await?;
+                    Ok($crate::instance::Instantiated {
+                        exports: $world::new(&mut *store, &instance)?,
+                        by_name: Some(instance),
+                    })
+                })
+            }
+        }
+    };
+}
+pub(crate) use bindings;
 
 /// What a call of an exported function gives: the trap, or what the function itself answered.
 pub(crate) type Answer<R> = wasmtime::Result<Result<R, Fault>>;
 
 /// A store with its instance; kept between calls where the configuration says so.
-struct Seat<I> {
+struct Seat<B: Bindings> {
     store: Store<State>,
     /// None until the first call.
-    instance: Option<I>,
+    instance: Option<Instantiated<B>>,
     calls_left: u32,
 }
 
@@ -42,7 +82,7 @@ struct Shared<B: Bindings> {
     engine: Arc<PluginEngine>,
     plugin: Arc<Plugin>,
     bindings: B,
-    pool: Mutex<Vec<Seat<B::Instance>>>,
+    pool: Mutex<Vec<Seat<B>>>,
 }
 
 impl<B: Bindings> Caller<B> {
@@ -57,11 +97,30 @@ impl<B: Bindings> Caller<B> {
         Self { shared, places }
     }
 
+    /// Is there an instance that has served?
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.shared.pool().is_empty()
+    }
+
+    pub(crate) fn plugin(&self) -> &Plugin {
+        &self.shared.plugin
+    }
+
     /// Runs `body` on an instance, within the plugin's limits and `wall`. Dropping the future ends the guest.
     pub(crate) async fn call<R, F>(&self, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a mut Store<State>, &'a B::Instance) -> BoxFuture<'a, Answer<R>> + Send + 'static,
+    {
+        self.call_any(func, wall, move |store, instance| body(store, &instance.exports))
+            .await
+    }
+
+    /// The same for exports that the world does not have.
+    pub(crate) async fn call_any<R, F>(&self, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
+    where
+        R: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<State>, &'a Instantiated<B>) -> BoxFuture<'a, Answer<R>> + Send + 'static,
     {
         let plugin = &self.shared.plugin;
         let metrics = &plugin.metrics;
@@ -99,7 +158,7 @@ impl<B: Bindings> Shared<B> {
     async fn run<R, F>(self: Arc<Self>, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
     where
         R: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Store<State>, &'a B::Instance) -> BoxFuture<'a, Answer<R>> + Send + 'static,
+        F: for<'a> FnOnce(&'a mut Store<State>, &'a Instantiated<B>) -> BoxFuture<'a, Answer<R>> + Send + 'static,
     {
         let plugin = Arc::clone(&self.plugin);
         let start = Instant::now();
@@ -110,7 +169,7 @@ impl<B: Bindings> Shared<B> {
         let work = async {
             if seat.instance.is_none() {
                 let begun = Instant::now();
-                match self.bindings.instantiate(&mut seat.store).await {
+                match self.instantiate(&mut seat.store).await {
                     Ok(instance) => seat.instance = Some(instance),
                     Err(error) => return (Err(error), None),
                 }
@@ -149,7 +208,17 @@ impl<B: Bindings> Shared<B> {
         result
     }
 
-    fn seat(&self) -> Seat<B::Instance> {
+    async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instantiated<B>> {
+        if self.plugin.handover.is_some() {
+            return self.bindings.with_names(store).await;
+        }
+        Ok(Instantiated {
+            exports: self.bindings.instantiate(store).await?,
+            by_name: None,
+        })
+    }
+
+    fn seat(&self) -> Seat<B> {
         let mut store = Store::new(self.engine.wasmtime(), State::new(Arc::clone(&self.plugin)));
         store.limiter(|state| &mut state.bounds);
         store.set_hostcall_fuel(self.plugin.limits.host_copy);
@@ -177,17 +246,17 @@ impl<B: Bindings> Shared<B> {
         CallError::Trap(clean(causes.join(": "), 4 << 10))
     }
 
-    fn pool(&self) -> MutexGuard<'_, Vec<Seat<B::Instance>>> {
+    fn pool(&self) -> MutexGuard<'_, Vec<Seat<B>>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Seat<B::Instance>> {
+    fn take(&self) -> Option<Seat<B>> {
         let seat = self.pool().pop()?;
         self.plugin.metrics.warm.fetch_sub(1, Ordering::Relaxed);
         Some(seat)
     }
 
-    fn keep(&self, mut seat: Seat<B::Instance>) {
+    fn keep(&self, mut seat: Seat<B>) {
         let Instances::Warm { warm, .. } = self.plugin.limits.instances else {
             return;
         };

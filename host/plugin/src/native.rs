@@ -106,6 +106,8 @@ pub(crate) async fn load(path: &Path, given: Given<'_>) -> Result<Loaded, LoadCa
         limits: Limits::resolve(config.kind, &config.limits),
         config: json,
         deps: given.deps,
+        handover: None,
+        kv: None,
         metrics: given.metrics,
         journal: given.journal,
         log: log::bucket(),

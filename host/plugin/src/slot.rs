@@ -9,17 +9,21 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{RwLock, RwLockWriteGuard};
 use witlet_core::extension::Ending;
 use witlet_core::extension::breaker::{Breaker, Change, Gate};
 use witlet_core::extension::probation::{Probation, Verdict};
 use witlet_ports::api::Events;
 
 use crate::config::{Fail, Kind, PluginConfig};
-use crate::error::CallError;
+use crate::error::{CallError, LoadCause};
 use crate::generation::Generation;
 use crate::journal::{About, Denial, Journal, Trace, now_ms};
 use crate::metrics::PluginMetrics;
 use crate::shadow::Shadow;
+
+/// Calls have so long to end before a version hands over its state. New ones wait.
+const QUIESCE: Duration = Duration::from_secs(2);
 
 /// What a call asks the supervisor to do, once it is over.
 #[derive(Debug)]
@@ -102,6 +106,8 @@ pub(crate) struct Slot {
     /// As last asked for.
     pub(crate) stanza: ArcSwap<PluginConfig>,
     pub(crate) metrics: Arc<PluginMetrics>,
+    /// Calls hold it open; it is closed while a version hands its state to the next.
+    door: RwLock<()>,
     health: Mutex<Health>,
     pub(crate) shared: Arc<Shared>,
 }
@@ -131,6 +137,7 @@ impl Slot {
             }),
             stanza: ArcSwap::from_pointee(stanza),
             metrics,
+            door: RwLock::new(()),
             shared,
         }
     }
@@ -171,6 +178,30 @@ impl Slot {
         old
     }
 
+    /// Hands what the active version has in its memory to the next, if both can. No call begins until the guard is dropped, which is
+    /// for after the switch. An error changes nothing.
+    pub(crate) async fn hand_over(&self, next: &Generation) -> Result<Option<RwLockWriteGuard<'_, ()>>, LoadCause> {
+        let active = self.current.load_full();
+        let (Some(old), Some(new)) = (active.as_ref().and_then(|a| a.keeper.as_ref()), &next.keeper) else {
+            return Ok(None);
+        };
+        let refused = |text: String| LoadCause::State(format!("handing over its state: {text}"));
+        let closed = tokio::time::timeout(QUIESCE, self.door.write()).await.map_err(|_| {
+            refused(format!(
+                "calls did not end within {QUIESCE:?}; ask again with `witlet plugin swap {}`",
+                self.name
+            ))
+        })?;
+        let exported = old.export().await;
+        if let Some(snapshot) = exported.map_err(|e| refused(format!("the active version: {e}")))? {
+            let (bytes, version) = (snapshot.data.len(), snapshot.version);
+            let imported = new.import(snapshot).await;
+            imported.map_err(|e| refused(format!("the new version, of {bytes} bytes in version {version}: {e}")))?;
+            tracing::info!(plugin = %self.name, bytes, version, "the new version has the state of the one before");
+        }
+        Ok(Some(closed))
+    }
+
     /// The standby comes back. What was active is dropped as soon as its calls are over: it is no version to fall back on.
     pub(crate) fn roll_back(&self, why: &str) -> Option<Arc<Generation>> {
         let standby = self.standby.swap(None)?;
@@ -192,6 +223,8 @@ impl Slot {
         F: Fn(Arc<Generation>) -> Fut,
         Fut: Future<Output = Result<R, CallError>>,
     {
+        // Whoever waited here goes to the version that is active then.
+        let _open = self.door.read().await;
         let Some(active) = self.current.load_full() else {
             return self.absent();
         };

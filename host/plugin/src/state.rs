@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, format_err};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::capability::kv::Store as KvStore;
 use crate::config::{Fail, Kind, Limits};
 use crate::deps::Deps;
 use crate::error::{Fault, FaultKind};
@@ -34,6 +35,10 @@ pub(crate) struct Plugin {
     /// The stanza's `config`, as JSON.
     pub(crate) config: String,
     pub(crate) deps: Deps,
+    /// The export through which its instance hands over what it knows.
+    pub(crate) handover: Option<Arc<str>>,
+    /// What it keeps, if it may.
+    pub(crate) kv: Option<Arc<KvStore>>,
     pub(crate) metrics: Arc<PluginMetrics>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) log: Bucket,

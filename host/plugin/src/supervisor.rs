@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use witlet_ports::sink::Family;
 
 use crate::cache;
+use crate::capability::kv::Stores;
 use crate::compile::Compiler;
 use crate::config::{Kind, PluginConfig, PluginsConfig, Source};
 use crate::deps::Deps;
@@ -161,6 +162,7 @@ impl PluginHost {
             loader: Loader {
                 compiler,
                 sources: Sources::new(deps.builtins, deps.blobs_dir.clone()),
+                stores: Stores::new(deps.kv_dir.clone()),
                 deps,
             },
             table: ArcSwap::default(),
@@ -213,7 +215,7 @@ impl PluginHost {
             stays
         });
         for ((name, stanza), result) in changed.iter().zip(loaded) {
-            let outcome = self.place(&mut slots, name, stanza, result);
+            let outcome = self.place(&mut slots, name, stanza, result).await;
             if matches!(outcome, SwapOutcome::Refused(_)) {
                 // Asked for again, it is tried again: the stanza in force is the one of what runs.
                 match config.plugins.get(*name).filter(|_| slots.contains_key(*name)) {
@@ -268,7 +270,7 @@ impl PluginHost {
         }
         let mut slots = table.slots.clone();
         let loaded = self.load(&table, name, stanza).await;
-        let outcome = self.place(&mut slots, name, stanza, loaded);
+        let outcome = self.place(&mut slots, name, stanza, loaded).await;
         report.plugins.push((name.to_owned(), outcome));
         self.publish(slots, &report);
         drop(config);
@@ -346,19 +348,26 @@ impl PluginHost {
         slot.shadow.store(None);
         let calls = shadow.calls.load(Ordering::Relaxed);
         let different = shadow.disagreements.load(Ordering::Relaxed);
-        let outcome = if shadow.is_good() {
-            let to = shadow.generation.digest.clone();
-            let from = slot.switch(Arc::clone(&shadow.generation));
-            let from = from.map(|g| g.digest.clone()).unwrap_or_default();
-            SwapOutcome::Swapped { from, to }
+        let agreed = if shadow.is_good() {
+            slot.hand_over(&shadow.generation).await
         } else {
-            SwapOutcome::Refused(LoadError {
+            Err(LoadCause::SelfCheck(format!(
+                "in the shadow of the active version it answered {different} of {calls} calls differently"
+            )))
+        };
+        let outcome = match agreed {
+            Ok(closed) => {
+                let to = shadow.generation.digest.clone();
+                let from = slot.switch(Arc::clone(&shadow.generation));
+                drop(closed);
+                let from = from.map(|g| g.digest.clone()).unwrap_or_default();
+                SwapOutcome::Swapped { from, to }
+            }
+            Err(cause) => SwapOutcome::Refused(LoadError {
                 plugin: name.to_owned(),
                 source_text: shadow.generation.config.source.to_string(),
-                cause: LoadCause::SelfCheck(format!(
-                    "in the shadow of the active version it answered {different} of {calls} calls differently"
-                )),
-            })
+                cause,
+            }),
         };
         if let SwapOutcome::Refused(error) = &outcome {
             let digest = Some(shadow.generation.digest.clone());
@@ -408,7 +417,7 @@ impl PluginHost {
     }
 
     /// Puts what was loaded into its place. The last check: does it get along with the others, and with what it takes over?
-    fn place(
+    async fn place(
         &self,
         slots: &mut BTreeMap<String, Arc<Slot>>,
         name: &str,
@@ -428,6 +437,23 @@ impl PluginHost {
             Ok(generation) => Arc::new(generation),
             Err(error) => return self.not_loaded(slots, name, stanza, slot, error),
         };
+        let active = slot.as_ref().and_then(|slot| slot.current.load_full());
+        let shadow = active.as_ref().and(stanza.shadow);
+        let handed = match &slot {
+            Some(slot) if shadow.is_none() => slot.hand_over(&generation).await,
+            _ => Ok(None),
+        };
+        let closed = match handed {
+            Ok(closed) => closed,
+            Err(cause) => {
+                let error = LoadError {
+                    plugin: name.to_owned(),
+                    source_text: stanza.source.to_string(),
+                    cause,
+                };
+                return self.not_loaded(slots, name, stanza, slot.clone(), error);
+            }
+        };
         self.refused().remove(name);
         let to = generation.digest.clone();
         let went_back = self.ledger.of(name).filter(|entry| entry.good == to);
@@ -435,14 +461,15 @@ impl PluginHost {
             self.ledger.forget(name);
         }
         if let Some(slot) = &slot {
-            let active = slot.current.load_full();
-            if let (Some(active), Some(rules)) = (&active, stanza.shadow) {
+            if let (Some(active), Some(rules)) = (&active, shadow) {
                 let from = active.digest.clone();
                 slot.stanza.store(Arc::new(stanza.clone()));
                 slot.shadow.store(Some(Arc::new(Shadow::new(generation, rules))));
                 return SwapOutcome::Shadowing { from, to };
             }
-            return match slot.switch(generation) {
+            let old = slot.switch(generation);
+            drop(closed);
+            return match old {
                 Some(old) => SwapOutcome::Swapped {
                     from: old.digest.clone(),
                     to,

@@ -122,6 +122,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
             builtins: builtin::BUILTIN,
             cache_dir: sections.node.state_dir.join("plugins/cache"),
             blobs_dir: sections.node.state_dir.join("plugins/blobs"),
+            kv_dir: sections.node.state_dir.join("plugins/kv"),
             root_dir: sections.node.root_dir.clone(),
             allocatable: allocatable(nodes.clone(), &settings),
             compile_command: std::env::current_exe()

@@ -89,6 +89,7 @@ impl Node {
             // Compiled once, as on a node.
             cache_dir: tools::dir()?.join("compiled"),
             blobs_dir: dir.path().join("blobs"),
+            kv_dir: dir.path().join("kv"),
             root_dir: dir.path().join("kubelet"),
             allocatable: Arc::new(BTreeMap::new),
             compile_command: None,

@@ -22,32 +22,40 @@ struct Kind {
 const PROBE: Kind = Kind {
     name: "probe",
     module: "probe",
-    capabilities: &["pod-net", "container-exec"],
+    capabilities: &["pod-net", "container-exec", "kv"],
 };
 const VOLUME: Kind = Kind {
     name: "volume",
     module: "volume",
-    capabilities: &["files", "mount", "host-path", "pod-objects", "downward", "egress-http"],
+    capabilities: &[
+        "files",
+        "mount",
+        "host-path",
+        "pod-objects",
+        "downward",
+        "egress-http",
+        "kv",
+    ],
 };
 const NETWORK: Kind = Kind {
     name: "network",
     module: "network",
-    capabilities: &["exec"],
+    capabilities: &["exec", "kv"],
 };
 const POLICY: Kind = Kind {
     name: "policy",
     module: "policy",
-    capabilities: &[],
+    capabilities: &["kv"],
 };
 const LOG_SINK: Kind = Kind {
     name: "sink-log",
     module: "log_sink",
-    capabilities: &["egress-http", "output-file"],
+    capabilities: &["egress-http", "output-file", "kv"],
 };
 const METRIC_SINK: Kind = Kind {
     name: "sink-metric",
     module: "metric_sink",
-    capabilities: &["egress-http"],
+    capabilities: &["egress-http", "kv"],
 };
 
 /// Registers an `impl Probe for …`.
@@ -101,7 +109,7 @@ struct Args {
     capabilities: Vec<LitStr>,
     /// Which volumes are its own, unless the node's configuration says otherwise.
     drivers: Vec<LitStr>,
-    /// Optional exports of a policy: it implements their traits too.
+    /// Optional exports: it implements their traits too.
     hooks: Vec<LitStr>,
     state_version: u32,
 }
@@ -229,17 +237,22 @@ fn expand(kind: &Kind, args: &Args, item: &ItemImpl, version: &str) -> syn::Resu
 /// What exports one optional interface.
 fn export_hook(kind: &Kind, hook: &LitStr) -> syn::Result<Tokens> {
     let value = hook.value();
-    if kind.name != POLICY.name || !["container-create", "access"].contains(&value.as_str()) {
-        return Err(Error::new(
-            hook.span(),
-            "only policies have hooks: \"container-create\", \"access\"",
-        ));
-    }
-    let module = Ident::new(&value.replace('-', "_"), proc_macro2::Span::call_site());
-    let export = Ident::new(&format!("export_{module}"), proc_macro2::Span::call_site());
+    let home = match value.as_str() {
+        "self-check" | "state" => "lifecycle",
+        "container-create" | "access" if kind.name == POLICY.name => "policy",
+        _ => {
+            return Err(Error::new(
+                hook.span(),
+                "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
+            ));
+        }
+    };
+    let ident = |name: &str| Ident::new(name, proc_macro2::Span::call_site());
+    let (home, module) = (ident(home), ident(&value.replace('-', "_")));
+    let export = ident(&format!("export_{module}"));
     Ok(quote! {
-        ::witlet_sdk::policy::#module::bindings::#export!(
-            Exported with_types_in ::witlet_sdk::policy::#module::bindings
+        ::witlet_sdk::#home::#module::bindings::#export!(
+            Exported with_types_in ::witlet_sdk::#home::#module::bindings
         );
     })
 }

@@ -50,6 +50,13 @@ fn hooks_are_exported_besides() {
         "{out}"
     );
     assert!(!out.contains("export_container_create"), "{out}");
+    let out = expanded(&PROBE, r#"name = "p", hooks = ["self-check", "state"]"#).unwrap();
+    for part in [
+        "lifecycle :: self_check :: bindings :: export_self_check",
+        "lifecycle :: state :: bindings :: export_state",
+    ] {
+        assert!(out.contains(part), "{out}");
+    }
 }
 
 #[test]
@@ -69,12 +76,12 @@ fn mistakes_are_named() {
         (
             &PROBE,
             r#"name = "pg", capabilities = ["exec"]"#,
-            "capabilities of a probe plugin: pod-net, container-exec",
+            "capabilities of a probe plugin: pod-net, container-exec, kv",
         ),
         (
             &POLICY,
             r#"name = "pg", capabilities = ["exec"]"#,
-            "capabilities of a policy plugin: none",
+            "capabilities of a policy plugin: kv",
         ),
         (
             &PROBE,
@@ -84,12 +91,12 @@ fn mistakes_are_named() {
         (
             &PROBE,
             r#"name = "pg", hooks = ["access"]"#,
-            "only policies have hooks: \"container-create\", \"access\"",
+            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
         ),
         (
             &POLICY,
             r#"name = "pg", hooks = ["admit"]"#,
-            "only policies have hooks: \"container-create\", \"access\"",
+            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
         ),
     ] {
         assert_eq!(expanded(kind, args).unwrap_err(), message, "{args}");

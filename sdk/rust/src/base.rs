@@ -13,6 +13,7 @@ pub mod bindings {
                 import witlet:base/clock@0.1.0;
                 import witlet:base/random@0.1.0;
                 import witlet:base/config@0.1.0;
+                import witlet:base/kv@0.1.0;
                 import witlet:base/egress-http@0.1.0;
             }
         ",

@@ -30,6 +30,8 @@ mod base;
 pub mod config;
 mod error;
 pub mod http;
+pub mod kv;
+pub mod lifecycle;
 pub mod log;
 pub mod log_sink;
 pub mod metric_sink;

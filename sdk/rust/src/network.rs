@@ -74,6 +74,7 @@ pub mod bindings {
             "witlet:base/clock@0.1.0": crate::base::bindings::witlet::base::clock,
             "witlet:base/random@0.1.0": crate::base::bindings::witlet::base::random,
             "witlet:base/config@0.1.0": crate::base::bindings::witlet::base::config,
+            "witlet:base/kv@0.1.0": crate::base::bindings::witlet::base::kv,
         },
         generate_all,
         additional_derives: [PartialEq, Clone],

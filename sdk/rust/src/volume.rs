@@ -268,6 +268,7 @@ pub mod bindings {
             "witlet:base/clock@0.1.0": crate::base::bindings::witlet::base::clock,
             "witlet:base/random@0.1.0": crate::base::bindings::witlet::base::random,
             "witlet:base/config@0.1.0": crate::base::bindings::witlet::base::config,
+            "witlet:base/kv@0.1.0": crate::base::bindings::witlet::base::kv,
             "witlet:base/egress-http@0.1.0": crate::base::bindings::witlet::base::egress_http,
         },
         generate_all,

@@ -41,6 +41,7 @@ pub(crate) async fn measure(cri: Arc<Cri>, witlet: &Path) -> Result<Value> {
         builtins: builtins(witlet)?,
         cache_dir: dir.path().join("cache"),
         blobs_dir: dir.path().join("blobs"),
+        kv_dir: dir.path().join("kv"),
         root_dir: dir.path().join("kubelet"),
         allocatable: Arc::new(BTreeMap::new),
         // As the agent has it compiled: this process's memory stays that of one that only runs them.

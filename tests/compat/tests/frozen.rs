@@ -47,7 +47,15 @@ fn the_record_holds() {
 
 #[test]
 fn every_track_has_samples() {
-    for kind in ["network", "policy", "probe", "sink-log", "sink-metric", "volume"] {
+    for kind in [
+        "network",
+        "policy",
+        "policy-hooks",
+        "probe",
+        "sink-log",
+        "sink-metric",
+        "volume",
+    ] {
         for track in fs::read_dir(wit().join(kind)).unwrap() {
             let track = track.unwrap().file_name().into_string().unwrap();
             let sample = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -11,7 +11,7 @@ use common::{Node, check, plugins, pod};
 use witlet_plugin_host::PluginHost;
 use witlet_plugin_host::config::Kind;
 use witlet_ports::network::{Network, Sandbox};
-use witlet_ports::policy::Policies;
+use witlet_ports::policy::{Access, Policies, Verb};
 use witlet_ports::probe::{Probes, Verdict};
 use witlet_ports::sink::{Family, LogEntry, MetricKind, OutputStream, Sample};
 use witlet_ports::volume::Volumes;
@@ -44,6 +44,43 @@ async fn policy() {
     let review = host.admit(&pod()).await.unwrap();
     assert_eq!(review.denied.unwrap().reason, "NotHere");
     assert_eq!(review.warnings, ["a warning"]);
+}
+
+/// A policy with both of the optional exports.
+#[tokio::test]
+async fn policy_hooks() {
+    let node = Node::new();
+    let component = wat::parse_str(text("policy-hooks")).unwrap();
+    let host = node.start([("test", node.stanza(Kind::Policy, &component, ""))]).await;
+    assert_eq!(host.admit(&pod()).await.unwrap().denied, None);
+    let container = k8s_openapi::api::core::v1::Container::default();
+    let review = host.container(&pod(), &container, "good").await.unwrap();
+    assert_eq!((review.denied, review.warnings.len()), (None, 0));
+    let denied = host.container(&pod(), &container, "bad").await.unwrap().denied.unwrap();
+    assert_eq!(
+        (denied.reason.as_str(), denied.message.as_str()),
+        ("PolicyDenied", "not this image")
+    );
+    let mut access = Access {
+        verb: Verb::Exec,
+        container: "c".into(),
+        command: vec!["sh".into(), "-i".into()],
+        stdin: true,
+        tty: true,
+        ports: vec![],
+    };
+    let review = host.access(&pod(), &access).await.unwrap();
+    assert_eq!(
+        (review.denied.unwrap().message.as_str(), &review.warnings[..]),
+        ("no commands", &["a warning".to_owned()][..])
+    );
+    access = Access {
+        verb: Verb::PortForward,
+        command: vec![],
+        ports: vec![80, 443],
+        ..access
+    };
+    assert_eq!(host.access(&pod(), &access).await.unwrap().denied, None);
 }
 
 #[tokio::test]
@@ -172,7 +209,7 @@ async fn a_probe_that_imports_wasi() {
 #[test]
 #[ignore = "writes the samples"]
 fn write_samples() {
-    use common::{component, guests};
+    use common::{component, component_exporting, guests, manifest};
     if std::env::var_os("WITLET_WRITE_SAMPLES").is_none() {
         return;
     }
@@ -192,4 +229,9 @@ fn write_samples() {
         let text = wasmprinter::print_bytes(component(kind, &module, &capabilities)).unwrap();
         std::fs::write(path(kind), text).unwrap();
     }
+    let hooks = ["container-create", "access"].map(|hook| format!("witlet:policy-hooks/{hook}@0.1.0"));
+    let hooks = hooks.each_ref().map(String::as_str);
+    let manifest = manifest("policy", "0.1", &[]);
+    let hooked = component_exporting("policy", &guests::hooked_policy(), Some(&manifest), &hooks);
+    std::fs::write(path("policy-hooks"), wasmprinter::print_bytes(hooked).unwrap()).unwrap();
 }

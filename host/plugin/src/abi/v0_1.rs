@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
-use super::Linked;
+use super::{Keeper, Linked};
 use crate::config::Kind;
 use crate::engine::PluginEngine;
 use crate::grants::{Capability, Grants, toml_lines};
@@ -116,12 +116,19 @@ impl Imports {
     }
 }
 
+/// What a component can be asked.
+pub(crate) struct Callable {
+    pub(crate) linked: Linked,
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
+    pub(crate) check: SelfCheck,
+}
+
 /// Makes the functions of a component callable, with nothing in reach but what it was granted.
 pub(crate) fn link(
     engine: &Arc<PluginEngine>,
     component: &Component,
     plugin: &Arc<Plugin>,
-) -> wasmtime::Result<(Linked, SelfCheck)> {
+) -> wasmtime::Result<Callable> {
     let mut linker: Linker<State> = Linker::new(engine.wasmtime());
     base::add(&mut linker, &plugin.grants)?;
     if plugin.wasi {
@@ -137,15 +144,23 @@ pub(crate) fn link(
     let pre = linker.instantiate_pre(component)?;
     let check = lifecycle::find(engine, component, plugin, &pre);
     let (engine, plugin) = (Arc::clone(engine), Arc::clone(plugin));
-    let linked = match plugin.kind {
-        Kind::Probe => Linked::Probe(Arc::new(probe::Driver::new(engine, plugin, pre)?)),
-        Kind::Volume => Linked::Volume(Arc::new(volume::Driver::new(engine, plugin, pre)?)),
-        Kind::Network => Linked::Network(Arc::new(network::Driver::new(engine, plugin, pre)?)),
-        Kind::Policy => Linked::Policy(Arc::new(policy::Driver::new(engine, component, plugin, pre)?)),
-        Kind::SinkLog => Linked::LogSink(Arc::new(log_sink::Driver::new(engine, plugin, pre)?)),
-        Kind::SinkMetric => Linked::MetricSink(Arc::new(metric_sink::Driver::new(engine, plugin, pre)?)),
+    // Both of one driver: what it calls is what it keeps.
+    macro_rules! made {
+        ($linked:ident, $driver:expr) => {{
+            let driver = $driver;
+            let keeper = driver.keeper();
+            (Linked::$linked(Arc::new(driver)), keeper)
+        }};
+    }
+    let (linked, keeper) = match plugin.kind {
+        Kind::Probe => made!(Probe, probe::Driver::new(engine, plugin, pre)?),
+        Kind::Volume => made!(Volume, volume::Driver::new(engine, plugin, pre)?),
+        Kind::Network => made!(Network, network::Driver::new(engine, plugin, pre)?),
+        Kind::Policy => made!(Policy, policy::Driver::new(engine, component, plugin, pre)?),
+        Kind::SinkLog => made!(LogSink, log_sink::Driver::new(engine, plugin, pre)?),
+        Kind::SinkMetric => made!(MetricSink, metric_sink::Driver::new(engine, plugin, pre)?),
     };
-    Ok((linked, check))
+    Ok(Callable { linked, keeper, check })
 }
 
-pub(crate) use lifecycle::SelfCheck;
+pub(crate) use lifecycle::{SelfCheck, handover};

@@ -362,3 +362,88 @@ pub fn container_policy() -> String {
         (i32.const 1024)))"#
     )
 }
+
+/// The same, and one that lets nobody run commands: both hooks.
+pub fn hooked_policy() -> String {
+    let policy = container_policy();
+    let policy = policy.strip_suffix(')').unwrap();
+    format!(
+        r#"{policy}
+    (data (i32.const 2100) "no commands")
+    (func (export "witlet:policy-hooks/access@0.1.0#review-access")
+        (param $pod i32) (param $verb i32) (param $verb-len i32) (param i32 i32) (param i32) (param $commands i32)
+        (param i32 i32) (param i32 i32) (result i32)
+        (call $drop-pod (local.get $pod))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        ;; denied, if it is exec with a command
+        (i32.store8 (i32.const 1028) (i32.and
+            (i32.eq (local.get $verb-len) (i32.const 4))
+            (i32.ne (local.get $commands) (i32.const 0))))
+        (i32.store (i32.const 1032) (i32.const 2100))
+        (i32.store (i32.const 1036) (i32.const 11))
+        ;; one warning
+        (i32.store (i32.const 320) (i32.const 300))
+        (i32.store (i32.const 324) (i32.const 9))
+        (i32.store (i32.const 1040) (i32.const 320))
+        (i32.store (i32.const 1044) (i32.const 1))
+        (i32.const 1024)))"#
+    )
+}
+
+/// A probe that keeps things: `S` and a text sets the text under itself, `G` and a text answers what is under it, or nothing.
+pub fn keeping_probe() -> String {
+    format!(
+        r#"(module
+    (import "witlet:base/objects@0.1.0" "[resource-drop]pod" (func $drop-pod (param i32)))
+    (import "witlet:base/objects@0.1.0" "[resource-drop]container" (func $drop-container (param i32)))
+    (import "witlet:base/kv@0.1.0" "get" (func $get (param i32 i32 i32)))
+    (import "witlet:base/kv@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))
+    {PRELUDE}
+    (func (export "witlet:probe/probe@0.1.0#check") (param $pod i32) (param $container i32) (param $at i32) (param $len i32) (param i32) (result i32)
+        (local $mood i32)
+        (call $drop-pod (local.get $pod))
+        (call $drop-container (local.get $container))
+        (local.set $mood (i32.load8_u (local.get $at)))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (local.set $len (i32.sub (local.get $len) (i32.const 1)))
+        (if (i32.eq (local.get $mood) (i32.const 83)) (then
+            (call $set (local.get $at) (local.get $len) (local.get $at) (local.get $len) (i32.const 128)))
+        (else
+            (call $get (local.get $at) (local.get $len) (i32.const 128))))
+        (if (i32.load8_u (i32.const 128)) (then
+            (return (call $error (i32.load8_u (i32.const 132)) (i32.load (i32.const 136)) (i32.load (i32.const 140))))))
+        ;; passes, with the value that there is, if there is one
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        (i32.store8 (i32.const 1028) (i32.const 0))
+        (i32.store (i32.const 1032) (i32.load (i32.const 136)))
+        (i32.store (i32.const 1036) (select
+            (i32.load (i32.const 140)) (i32.const 0)
+            (i32.and (i32.load8_u (i32.const 132)) (i32.ne (local.get $mood) (i32.const 83)))))
+        (i32.const 1024)))"#
+    )
+}
+
+/// A probe that counts (`C`) and hands its count to the next version, in this form of it; it takes no other.
+pub fn handing_probe(form: u32) -> String {
+    let moody = moody_probe("x");
+    let moody = moody.strip_suffix(')').unwrap();
+    format!(
+        r#"{moody}
+    (data (i32.const 2048) "another form")
+    (func (export "witlet:lifecycle/state@0.1.0#export-state") (result i32)
+        (i32.store8 (i32.const 700) (global.get $calls))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        (i32.store (i32.const 1028) (i32.const {form}))
+        (i32.store (i32.const 1032) (i32.const 700))
+        (i32.store (i32.const 1036) (i32.const 1))
+        (i32.const 1024))
+    (func (export "witlet:lifecycle/state@0.1.0#import-state") (param $form i32) (param $at i32) (param i32) (result i32)
+        (i32.store (i32.const 1024) (i32.const 0))
+        (if (i32.ne (local.get $form) (i32.const {form})) (then
+            (i32.store8 (i32.const 1024) (i32.const 1))
+            (i32.store (i32.const 1028) (i32.const 2048))
+            (i32.store (i32.const 1032) (i32.const 12)))
+        (else (global.set $calls (i32.load8_u (local.get $at)))))
+        (i32.const 1024)))"#
+    )
+}

@@ -141,6 +141,7 @@ impl Node {
             events: Arc::clone(&self.events) as Arc<dyn Events>,
             cache_dir: self.path("cache"),
             blobs_dir: self.path("blobs"),
+            kv_dir: self.path("kv"),
             root_dir: self.path("kubelet"),
             allocatable: Arc::new(BTreeMap::new),
             compile_command: None,

@@ -6,7 +6,7 @@ use rand::TryRngCore;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::bindings::witlet::base as wit;
-use crate::capability::{egress, handles, log as log_lines};
+use crate::capability::{egress, handles, kv, log as log_lines};
 use crate::error::{Fault, FaultKind};
 use crate::grants::{Capability, Grants};
 use crate::state::{State, not_granted};
@@ -34,12 +34,14 @@ pub(super) mod bindings {
                 import witlet:base/clock@0.1.0;
                 import witlet:base/random@0.1.0;
                 import witlet:base/config@0.1.0;
+                import witlet:base/kv@0.1.0;
                 import witlet:base/egress-http@0.1.0;
             }
         ",
         world: "witlet:host/base",
         imports: {
             "witlet:base/egress-http@0.1.0": async | trappable,
+            "witlet:base/kv@0.1.0": async | trappable,
             default: trappable,
         },
         with: {
@@ -96,7 +98,7 @@ pub(super) fn millis(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
 }
 
-/// What needs no grant, and `egress-http` if that was given.
+/// What needs no grant, and of `egress-http` and `kv` what was given.
 pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Result<()> {
     wit::types::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
     wit::objects::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
@@ -106,6 +108,9 @@ pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Resu
     wit::config::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
     if grants.has(Capability::EgressHttp) {
         wit::egress_http::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
+    }
+    if grants.has(Capability::Kv) {
+        wit::kv::add_to_linker::<State, HasSelf<State>>(linker, |s| s)?;
     }
     Ok(())
 }
@@ -221,6 +226,46 @@ impl wit::random::Host for State {
 impl wit::config::Host for State {
     fn get(&mut self) -> wasmtime::Result<String> {
         Ok(self.plugin.config.clone())
+    }
+}
+
+impl State {
+    /// Runs something on the plugin's store where it may block. It is not cut off at the deadline.
+    async fn kept<T, F>(&mut self, work: F) -> wasmtime::Result<Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&kv::Store, &crate::grants::Kv) -> Result<T, Fault> + Send + 'static,
+    {
+        let result = match (self.plugin.kv.clone(), self.plugin.grants.kv.clone()) {
+            (Some(store), Some(grant)) => tokio::task::spawn_blocking(move || work(&store, &grant)).await?,
+            _ => Err(not_granted(Capability::Kv)),
+        };
+        give(self, Capability::Kv, result)
+    }
+}
+
+type Kept<T> = wasmtime::Result<Result<T, Error>>;
+
+impl wit::kv::Host for State {
+    async fn get(&mut self, key: String) -> Kept<Option<Vec<u8>>> {
+        self.kept(move |store, _| store.get(&key)).await
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>) -> Kept<()> {
+        self.kept(move |store, grant| store.set(grant, &key, &value)).await
+    }
+
+    async fn delete(&mut self, key: String) -> Kept<bool> {
+        self.kept(move |store, _| store.delete(&key)).await
+    }
+
+    async fn keys(&mut self, prefix: String) -> Kept<Vec<String>> {
+        self.kept(move |store, _| store.keys(&prefix)).await
+    }
+
+    async fn replace(&mut self, key: String, expected: Option<Vec<u8>>, value: Option<Vec<u8>>) -> Kept<bool> {
+        self.kept(move |store, grant| store.replace(grant, &key, expected.as_deref(), value.as_deref()))
+            .await
     }
 }
 

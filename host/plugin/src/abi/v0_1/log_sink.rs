@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker};
 use witlet_ports::sink::{LogEntry, OutputStream};
 
@@ -14,12 +12,13 @@ use self::bindings::exports::witlet::sink_log::sink as guest;
 use self::bindings::witlet::sink_log as wit;
 use self::bindings::{LogSink, LogSinkPre};
 use super::base::{Error, give};
-use crate::abi;
+use super::lifecycle;
+use crate::abi::{self, Keeper};
 use crate::capability::output_file;
 use crate::engine::PluginEngine;
 use crate::error::Fault;
 use crate::grants::{Capability, Grants};
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State, not_granted};
 
 #[allow(
@@ -58,15 +57,9 @@ impl wit::output_file::Host for State {
     }
 }
 
-impl Bindings for LogSinkPre<State> {
-    type Instance = LogSink;
+bindings!(LogSinkPre, LogSink);
 
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<LogSink>> {
-        self.instantiate_async(store).boxed()
-    }
-}
-
-pub(super) struct Driver(Caller<LogSinkPre<State>>);
+pub(super) struct Driver(Arc<Caller<LogSinkPre<State>>>);
 
 impl Driver {
     pub(super) fn new(
@@ -74,7 +67,11 @@ impl Driver {
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Caller::new(engine, plugin, LogSinkPre::new(pre)?)))
+        Ok(Self(Arc::new(Caller::new(engine, plugin, LogSinkPre::new(pre)?))))
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.0)
     }
 }
 

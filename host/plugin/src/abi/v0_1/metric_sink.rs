@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use wasmtime::Store;
 use wasmtime::component::InstancePre;
 use witlet_ports::sink::{Family, MetricKind, Sample};
 
 use self::bindings::exports::witlet::sink_metric::sink as guest;
 use self::bindings::{MetricSink, MetricSinkPre};
-use crate::abi;
+use super::lifecycle;
+use crate::abi::{self, Keeper};
 use crate::engine::PluginEngine;
 use crate::error::Fault;
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State};
 
 #[allow(
@@ -36,15 +35,9 @@ mod bindings {
     });
 }
 
-impl Bindings for MetricSinkPre<State> {
-    type Instance = MetricSink;
+bindings!(MetricSinkPre, MetricSink);
 
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<MetricSink>> {
-        self.instantiate_async(store).boxed()
-    }
-}
-
-pub(super) struct Driver(Caller<MetricSinkPre<State>>);
+pub(super) struct Driver(Arc<Caller<MetricSinkPre<State>>>);
 
 impl Driver {
     pub(super) fn new(
@@ -52,7 +45,11 @@ impl Driver {
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Caller::new(engine, plugin, MetricSinkPre::new(pre)?)))
+        Ok(Self(Arc::new(Caller::new(engine, plugin, MetricSinkPre::new(pre)?))))
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.0)
     }
 }
 

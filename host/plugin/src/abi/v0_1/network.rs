@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1;
-use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker, Resource};
 use witlet_ports::network::{Attachment, Command, Sandbox};
 
@@ -15,12 +13,13 @@ use self::bindings::exports::witlet::network::driver as guest;
 use self::bindings::witlet::network as wit;
 use self::bindings::{NetworkPlugin, NetworkPluginPre};
 use super::base::{Error, give, millis};
-use crate::abi::{self, answers};
+use super::lifecycle;
+use crate::abi::{self, Keeper, answers};
 use crate::capability::{exec, handles};
 use crate::engine::PluginEngine;
 use crate::error::Fault;
 use crate::grants::{Capability, Grants};
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State, not_granted};
 
 #[allow(
@@ -53,16 +52,10 @@ pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Resu
     Ok(())
 }
 
-impl Bindings for NetworkPluginPre<State> {
-    type Instance = NetworkPlugin;
-
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<NetworkPlugin>> {
-        self.instantiate_async(store).boxed()
-    }
-}
+bindings!(NetworkPluginPre, NetworkPlugin);
 
 pub(super) struct Driver {
-    caller: Caller<NetworkPluginPre<State>>,
+    caller: Arc<Caller<NetworkPluginPre<State>>>,
     grants: Grants,
 }
 
@@ -74,9 +67,13 @@ impl Driver {
     ) -> wasmtime::Result<Self> {
         let grants = plugin.grants.clone();
         Ok(Self {
-            caller: Caller::new(engine, plugin, NetworkPluginPre::new(pre)?),
+            caller: Arc::new(Caller::new(engine, plugin, NetworkPluginPre::new(pre)?)),
             grants,
         })
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.caller)
     }
 }
 

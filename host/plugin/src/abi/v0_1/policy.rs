@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1;
-use wasmtime::Store;
 use wasmtime::component::{Component, InstancePre, Resource};
 use witlet_ports::policy::{Access, Review};
 
 use self::bindings::exports::witlet::policy::admission as guest;
 use self::bindings::{PolicyPlugin, PolicyPluginPre};
+use super::lifecycle;
 use super::policy_hooks::Hooks;
-use crate::abi::{self, answers};
+use crate::abi::{self, Keeper, answers};
 use crate::capability::handles;
 use crate::engine::PluginEngine;
 use crate::error::Fault;
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State};
 
 #[allow(
@@ -38,16 +37,10 @@ mod bindings {
     });
 }
 
-impl Bindings for PolicyPluginPre<State> {
-    type Instance = PolicyPlugin;
-
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<PolicyPlugin>> {
-        self.instantiate_async(store).boxed()
-    }
-}
+bindings!(PolicyPluginPre, PolicyPlugin);
 
 pub(super) struct Driver {
-    caller: Caller<PolicyPluginPre<State>>,
+    caller: Arc<Caller<PolicyPluginPre<State>>>,
     hooks: Hooks,
 }
 
@@ -60,9 +53,13 @@ impl Driver {
     ) -> wasmtime::Result<Self> {
         let hooks = Hooks::find(&engine, component, &plugin, &pre);
         Ok(Self {
-            caller: Caller::new(engine, plugin, PolicyPluginPre::new(pre)?),
+            caller: Arc::new(Caller::new(engine, plugin, PolicyPluginPre::new(pre)?)),
             hooks,
         })
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.caller)
     }
 }
 

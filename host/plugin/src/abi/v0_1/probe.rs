@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
-use wasmtime::Store;
 use wasmtime::component::{HasSelf, InstancePre, Linker, Resource};
 use witlet_ports::probe::{Check, Outcome, Verdict};
 
@@ -14,12 +12,13 @@ use self::bindings::exports::witlet::probe::probe as guest;
 use self::bindings::witlet::probe as wit;
 use self::bindings::{ProbePlugin, ProbePluginPre};
 use super::base::{Error, give, millis};
-use crate::abi::{self, answers};
+use super::lifecycle;
+use crate::abi::{self, Keeper, answers};
 use crate::capability::{container_exec, grpc, handles, pod_net};
 use crate::engine::PluginEngine;
 use crate::error::Fault;
 use crate::grants::{Capability, Grants};
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State, not_granted};
 
 #[allow(
@@ -54,15 +53,9 @@ pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Resu
     Ok(())
 }
 
-impl Bindings for ProbePluginPre<State> {
-    type Instance = ProbePlugin;
+bindings!(ProbePluginPre, ProbePlugin);
 
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<ProbePlugin>> {
-        self.instantiate_async(store).boxed()
-    }
-}
-
-pub(super) struct Driver(Caller<ProbePluginPre<State>>);
+pub(super) struct Driver(Arc<Caller<ProbePluginPre<State>>>);
 
 impl Driver {
     pub(super) fn new(
@@ -70,7 +63,11 @@ impl Driver {
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Caller::new(engine, plugin, ProbePluginPre::new(pre)?)))
+        Ok(Self(Arc::new(Caller::new(engine, plugin, ProbePluginPre::new(pre)?))))
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.0)
     }
 }
 

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1;
+use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, InstancePre, Linker, Resource, ResourceType};
-use wasmtime::{Store, StoreContextMut};
 use witlet_core::downward;
 
 use self::bindings::witlet::volume as wit;
 use self::bindings::{VolumePlugin, VolumePluginPre};
 use super::base::{Error, give};
-use crate::abi::{self, Placed, answers};
+use super::lifecycle;
+use crate::abi::{self, Keeper, Placed, answers};
 use crate::capability::volume_dir::VolumeDir;
 use crate::capability::{files, handles, host_path, mount, nfs, pod_objects};
 use crate::engine::PluginEngine;
 use crate::error::Fault;
 use crate::grants::{Capability, Grants};
-use crate::instance::{Bindings, Caller};
+use crate::instance::{Caller, bindings};
 use crate::state::{Plugin, State, not_granted};
 
 #[allow(
@@ -74,15 +74,9 @@ pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Resu
     Ok(())
 }
 
-impl Bindings for VolumePluginPre<State> {
-    type Instance = VolumePlugin;
+bindings!(VolumePluginPre, VolumePlugin);
 
-    fn instantiate<'a>(&'a self, store: &'a mut Store<State>) -> BoxFuture<'a, wasmtime::Result<VolumePlugin>> {
-        self.instantiate_async(store).boxed()
-    }
-}
-
-pub(super) struct Driver(Caller<VolumePluginPre<State>>);
+pub(super) struct Driver(Arc<Caller<VolumePluginPre<State>>>);
 
 impl Driver {
     pub(super) fn new(
@@ -90,7 +84,11 @@ impl Driver {
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Caller::new(engine, plugin, VolumePluginPre::new(pre)?)))
+        Ok(Self(Arc::new(Caller::new(engine, plugin, VolumePluginPre::new(pre)?))))
+    }
+
+    pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        lifecycle::keeper(&self.0)
     }
 }
 

@@ -1,0 +1,123 @@
+//! What a version has in its memory goes to the next.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Node, check, component_exporting, guests, manifest, plugins};
+use witlet_plugin_host::config::PluginConfig;
+use witlet_plugin_host::{PluginHost, SwapOutcome};
+use witlet_ports::probe::Probes;
+
+const ONE: &str = "limits = { concurrency = 1, queue = 64, instances = { warm = 1 } }";
+
+fn version(form: u32, text: &str) -> Vec<u8> {
+    let module = guests::handing_probe(form).replace("another form", text);
+    let manifest = manifest("probe", "0.1", &[]);
+    component_exporting("probe", &module, Some(&manifest), &["witlet:lifecycle/state@0.1.0"])
+}
+
+fn stanza(node: &Node, name: &str, form: u32, text: &str, limits: &str) -> PluginConfig {
+    let source = node.file(name, &version(form, text));
+    let text = format!("kind = \"probe\"\nsource = {:?}\n{limits}", source.to_string());
+    toml::from_str(&text).unwrap()
+}
+
+/// The number of this call, as the instance counts.
+async fn count(host: &PluginHost) -> String {
+    host.check(check("C")).await.unwrap().message
+}
+
+async fn reload(host: &PluginHost, stanza: PluginConfig) -> SwapOutcome {
+    let mut report = host.reload(plugins([("test", stanza)])).await;
+    assert_eq!(report.plugins.len(), 1, "{report}");
+    report.plugins.remove(0).1
+}
+
+#[tokio::test]
+async fn the_next_version_goes_on_where_the_last_one_was() {
+    let node = Node::new();
+    let host = node
+        .start([("test", stanza(&node, "a.wasm", 1, "another form", ONE))])
+        .await;
+    assert_eq!([count(&host).await, count(&host).await], ["1", "2"]);
+    let outcome = reload(&host, stanza(&node, "b.wasm", 1, "another text", ONE)).await;
+    assert!(
+        matches!(&outcome, SwapOutcome::Swapped { from, to } if from != to),
+        "{outcome:?}"
+    );
+    assert_eq!(count(&host).await, "3");
+    // Also the same component with another stanza.
+    let more = format!("config = {{ n = 1 }}\n{ONE}");
+    reload(&host, stanza(&node, "c.wasm", 1, "another text", &more)).await;
+    assert_eq!(count(&host).await, "4");
+    // What comes back has what it had.
+    host.roll_back("test").await;
+    assert_eq!(count(&host).await, "4");
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_take_it_is_refused_and_nothing_is_lost() {
+    let node = Node::new();
+    let host = node
+        .start([("test", stanza(&node, "a.wasm", 1, "another form", ONE))])
+        .await;
+    assert_eq!(count(&host).await, "1");
+    let outcome = reload(&host, stanza(&node, "b.wasm", 2, "another form", ONE)).await;
+    let SwapOutcome::Refused(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let words = "handing over its state: the new version, of 1 bytes in version 1: another form";
+    assert!(error.to_string().ends_with(words), "{error}");
+    assert_eq!(count(&host).await, "2");
+    assert!(host.list()[0].problem.contains(words));
+}
+
+#[tokio::test]
+async fn without_one_instance_there_is_nothing_to_hand_over() {
+    let node = Node::new();
+    let host = node
+        .start([("test", stanza(&node, "a.wasm", 1, "another form", ""))])
+        .await;
+    assert_eq!([count(&host).await, count(&host).await], ["1", "1"]);
+    let outcome = reload(&host, stanza(&node, "b.wasm", 2, "another form", ONE)).await;
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert_eq!([count(&host).await, count(&host).await], ["1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_wait_for_the_switch_and_none_is_lost() {
+    let node = Node::new();
+    let host = node
+        .start([("test", stanza(&node, "a.wasm", 1, "another form", ONE))])
+        .await;
+    let callers: Vec<_> = (0..3)
+        .map(|_| {
+            let host = Arc::clone(&host);
+            tokio::spawn(async move {
+                for _ in 0..2 {
+                    count(&host).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+        })
+        .collect();
+    for n in 0..3 {
+        let text = format!("another {n}");
+        reload(
+            &host,
+            stanza(&node, &format!("{n}.wasm"), 1, &format!("{text:12}"), ONE),
+        )
+        .await;
+    }
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(
+        count(&host).await,
+        "7",
+        "each call counted once, whichever version had it"
+    );
+}
