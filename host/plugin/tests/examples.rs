@@ -147,6 +147,47 @@ async fn registries() {
     }
 }
 
+/// The SDK's store and its optional exports: what one start of the node learned, the next knows.
+#[tokio::test]
+async fn image_pins() {
+    let node = Node::new();
+    let grant = "grants = { kv = { keys = 1 } }";
+    let container = |image: &str| Container {
+        name: "c".into(),
+        image: Some(image.into()),
+        ..Container::default()
+    };
+    for start_of in ["first", "second"] {
+        let Some(host) = start(&node, "policy-image-pins", Kind::Policy, grant).await else {
+            return;
+        };
+        let review = host.container(&pod(), &container("app:1"), "sha256:a").await.unwrap();
+        assert_eq!(review.denied, None, "{start_of}");
+        let denied = host
+            .container(&pod(), &container("app:1"), "sha256:b")
+            .await
+            .unwrap()
+            .denied;
+        assert!(denied.unwrap().message.contains("is sha256:b now"), "{start_of}");
+        // The grant is full: whoever cannot be remembered does not run.
+        let error = host
+            .container(&pod(), &container("app:2"), "sha256:c")
+            .await
+            .unwrap_err();
+        assert!(error.message.contains("the grant allows 1 (grants.kv.keys)"), "{error}");
+    }
+    let Some(host) = start(&node, "policy-image-pins", Kind::Policy, grant).await else {
+        return;
+    };
+    let mut accepting = Pod::clone(&pod());
+    accepting.metadata.annotations = Some([("pins.witlet.dev/accept".to_owned(), "sha256:b".to_owned())].into());
+    let review = host
+        .container(&Arc::new(accepting), &container("app:1"), "sha256:b")
+        .await
+        .unwrap();
+    assert_eq!(review.denied, None);
+}
+
 #[tokio::test]
 async fn labels() {
     let node = Node::new();
