@@ -121,3 +121,52 @@ async fn calls_wait_for_the_switch_and_none_is_lost() {
         "each call counted once, whichever version had it"
     );
 }
+
+/// A call that does not end: the old version goes on, and so does whoever waits for it.
+#[tokio::test]
+async fn a_switch_does_not_wait_for_ever() {
+    let node = Node::new();
+    let module = guests::exec_probe();
+    let module = format!(
+        r#"{}
+    (func (export "witlet:lifecycle/state@0.1.0#export-state") (result i32)
+        (i64.store (i32.const 1024) (i64.const 0))
+        (i64.store (i32.const 1032) (i64.const 0))
+        (i32.const 1024))
+    (func (export "witlet:lifecycle/state@0.1.0#import-state") (param i32 i32 i32) (result i32)
+        (i32.store (i32.const 1024) (i32.const 0))
+        (i32.const 1024)))"#,
+        module.strip_suffix(')').unwrap()
+    );
+    let stanza = |name: &str, module: &str| -> PluginConfig {
+        let manifest = manifest("probe", "0.1", &["container-exec"]);
+        let component = component_exporting("probe", module, Some(&manifest), &["witlet:lifecycle/state@0.1.0"]);
+        let source = node.file(name, &component).to_string();
+        let grants = "grants = { container-exec = { argv = [\"*\"] } }";
+        toml::from_str(&format!("kind = \"probe\"\nsource = {source:?}\n{grants}\n{ONE}")).unwrap()
+    };
+    let next = || {
+        stanza(
+            "b.wasm",
+            &module.replace("(func $recurse", "(func $more) (func $recurse"),
+        )
+    };
+    let host = node.start([("test", stanza("a.wasm", &module))]).await;
+    host.check(check("echo")).await.unwrap();
+    let waiting = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.check(check("wait")).await }
+    });
+    node.runtime.started.notified().await;
+    let outcome = reload(&host, next()).await;
+    let SwapOutcome::Refused(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let words = "calls did not end within 2s; ask again with `witlet plugin swap test`";
+    assert!(error.to_string().ends_with(words), "{error}");
+    node.runtime.release.notify_one();
+    assert_eq!(waiting.await.unwrap().unwrap().message, "id: wait");
+    let outcome = reload(&host, next()).await;
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    assert_eq!(host.check(check("echo")).await.unwrap().message, "id: echo");
+}

@@ -17,15 +17,25 @@ use crate::state::Plugin;
 
 pub(super) struct Caller {
     plugin: Arc<Plugin>,
-    instance: Arc<Instance>,
+    /// None only while it is dropped.
+    instance: Option<Arc<Instance>>,
     places: Places,
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        // The plugin's `close` may take its time, and whoever drops a version is a task among others.
+        let instance = self.instance.take();
+        let closing = thread::Builder::new().name("witlet-native".to_owned());
+        let _ = closing.spawn(move || drop(instance));
+    }
 }
 
 impl Caller {
     pub(super) fn new(plugin: Arc<Plugin>, instance: Instance) -> Self {
         Self {
             places: Places::new(&plugin.limits),
-            instance: Arc::new(instance),
+            instance: Some(Arc::new(instance)),
             plugin,
         }
     }
@@ -69,12 +79,15 @@ impl Caller {
         let wall = wall.min(plugin.limits.wall_per_call);
         let place = self.places.take(plugin, wall).await?;
         let (answered, answer) = oneshot::channel();
-        let instance = Arc::clone(&self.instance);
+        let instance = self.instance.clone();
         let metrics = Arc::clone(&plugin.metrics);
         // A thread of its own: nothing can stop native code, and one that never comes back must hold up neither the agent's
         // threads nor its end. It keeps its place, so that not too many are in there.
         let work = move || {
-            let result = instance.call(func, &request);
+            let result = match &instance {
+                Some(instance) => instance.call(func, &request),
+                None => Err(CallError::Host("the plugin was closed".to_owned())),
+            };
             drop(instance);
             drop(place);
             metrics.spent(thread_time());
