@@ -50,8 +50,8 @@ struct PodProbes {
 /// The pod as its worker last saw it.
 #[derive(Clone, Default)]
 struct View {
+    /// With the status that the worker made of it, as soon as there is one.
     pod: Arc<Pod>,
-    status: Option<Arc<PodStatus>>,
     have: Arc<ObservedPod>,
 }
 
@@ -75,7 +75,7 @@ impl ProbeRunner {
             return;
         }
         let view = watch::channel(View {
-            pod: pod.clone(),
+            pod: with_status(pod, None),
             ..View::default()
         })
         .0;
@@ -149,8 +149,7 @@ impl ProbeRunner {
     pub fn facts(&self, want: &DesiredPod, have: &ObservedPod, status: &PodStatus) {
         if let Some(pod) = self.lock().get(&want.uid()) {
             let view = View {
-                pod: want.pod.clone(),
-                status: Some(Arc::new(status.clone())),
+                pod: with_status(&want.pod, Some(status)),
                 have: Arc::new(have.clone()),
             };
             pod.view.send_replace(view);
@@ -184,6 +183,14 @@ impl ProbeRunner {
         // Nothing is left half done while the lock is held.
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn with_status(pod: &Pod, status: Option<&PodStatus>) -> Arc<Pod> {
+    Arc::new(Pod {
+        metadata: pod.metadata.clone(),
+        spec: pod.spec.clone(),
+        status: status.cloned(),
+    })
 }
 
 /// Who checks, and with what.
@@ -297,7 +304,7 @@ impl Task {
     /// A new instance, or one that could become ready, is not kept waiting for the next tick.
     fn eager(&mut self) -> bool {
         let view = self.view.borrow_and_update();
-        let Some(status) = &view.status else { return false };
+        let Some(status) = &view.pod.status else { return false };
         let lists = [&status.container_statuses, &status.init_container_statuses];
         let Some(own) = lists
             .into_iter()
@@ -323,7 +330,7 @@ impl Task {
         let facts = Facts {
             now: crate::clock::now(),
             agent_started: self.runner.started,
-            status: view.status.as_deref(),
+            status: view.pod.status.as_ref(),
             deleting: view.pod.metadata.deletion_timestamp.is_some(),
             restarts,
         };
@@ -349,11 +356,9 @@ impl Task {
             self.event(&view.pod, "Unhealthy", text);
             return Outcome::Fault;
         }
-        let mut pod = (*view.pod).clone();
-        pod.status = view.status.as_deref().cloned();
         let check = Check {
             plugin: self.target.plugin.clone(),
-            pod: Arc::new(pod),
+            pod: Arc::clone(&view.pod),
             container: self.container.clone(),
             container_id: self.state.container_id().into(),
             params: self.target.params.clone(),

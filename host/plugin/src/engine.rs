@@ -1,18 +1,40 @@
 //! The one engine for all plugins: code generation, the clock that stops a guest, and the threads that guests run on.
 
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine, EngineWeak, OptLevel, Store, UpdateDeadline, WasmBacktraceDetails};
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Component;
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, OptLevel, PoolingAllocationConfig, Store, UpdateDeadline, WasmBacktraceDetails,
+};
+
+use crate::error::CallError;
+use crate::state::{MAX_INSTANCES, MAX_TABLE};
 
 /// How often a running guest is looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// Guests share these threads, so that they can never take the agent's own.
+/// The clock goes on for so many ticks when no guest runs any more: starting it costs more than most calls.
+const IDLE_TICKS: u32 = 10;
+
+/// Instances that may be there at the same time, of all plugins together. One with several memories takes as many.
+const SLOTS: usize = 128;
+/// Of each slot that was in use, so much memory stays for the next instance, and of so many slots.
+const KEPT_MEMORY: usize = 256 << 10;
+const KEPT_STACK: usize = 32 << 10;
+const KEPT_SLOTS: u32 = 16;
+
+/// Guests that compute for long share these threads, so that they can never take the agent's own.
 const GUEST_THREADS: usize = 2;
+/// What a guest may compute at a stretch on the thread of its caller; looked at when the clock ticks.
+const STRETCH: Duration = Duration::from_millis(1);
 
 /// The settings under which plugins are compiled and run. A compiler in another process must use the same.
 pub(crate) fn settings() -> Config {
@@ -32,16 +54,51 @@ pub(crate) fn settings() -> Config {
     config
 }
 
+/// The same, with all that instances need laid out beforehand: then an instance takes a third of the time, since what the last
+/// one wrote is put back in place of mapping everything anew. It takes address space, which some machines do not have.
+fn pooled() -> Config {
+    let slots = u32::try_from(SLOTS).unwrap_or(u32::MAX);
+    // Never what a call fails for: a store is held to so many by its limits.
+    let most = slots.saturating_mul(u32::try_from(MAX_INSTANCES).unwrap_or(u32::MAX));
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_memories(slots)
+        .total_stacks(slots)
+        .total_component_instances(slots)
+        .total_core_instances(most)
+        .total_tables(most)
+        .table_elements(MAX_TABLE)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .async_stack_keep_resident(KEPT_STACK)
+        .max_unused_warm_slots(KEPT_SLOTS)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = settings();
+    config.allocation_strategy(pool);
+    config
+}
+
+/// How many slots an instance of this component takes.
+pub(crate) fn slots(component: &Component) -> u32 {
+    let memories = component.resources_required().map_or(u32::MAX, |all| all.num_memories);
+    memories.clamp(1, u32::try_from(MAX_INSTANCES).unwrap_or(u32::MAX))
+}
+
 /// The engine with its clock: there is no way to have one without the other, so no budget can be set that nothing enforces.
 pub(crate) struct PluginEngine {
     engine: Engine,
     clock: Clock,
     guests: Option<tokio::runtime::Runtime>,
+    slots: Arc<Semaphore>,
+    /// Guests that compute on their callers' threads at this moment, and how many may.
+    visitors: AtomicUsize,
+    max_visitors: usize,
 }
 
 impl PluginEngine {
     pub(crate) fn new() -> wasmtime::Result<Self> {
-        let engine = Engine::new(&settings())?;
+        let engine = Engine::new(&pooled()).or_else(|error| {
+            tracing::warn!(%error, "plugins run slower: their memory cannot be laid out beforehand");
+            Engine::new(&settings())
+        })?;
         let guests = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(GUEST_THREADS)
             .thread_name("witlet-guest")
@@ -55,6 +112,10 @@ impl PluginEngine {
             clock: Clock::start(engine.weak())?,
             engine,
             guests: Some(guests),
+            slots: Arc::new(Semaphore::new(SLOTS)),
+            visitors: AtomicUsize::new(0),
+            // At least one of the agent's threads is always its own, where it has several.
+            max_visitors: thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
         })
     }
 
@@ -62,25 +123,81 @@ impl PluginEngine {
         &self.engine
     }
 
-    /// Runs a future on the guests' threads, and stops it when the returned handle is dropped.
-    pub(crate) fn spawn<F>(&self, future: F) -> Option<tokio_util::task::AbortOnDropHandle<F::Output>>
+    /// Room for an instance.
+    pub(crate) async fn slots(&self, count: u32, wall: Duration) -> Result<OwnedSemaphorePermit, CallError> {
+        let slots = Arc::clone(&self.slots);
+        match Arc::clone(&slots).try_acquire_many_owned(count) {
+            Ok(permit) => Ok(permit),
+            Err(_) => match tokio::time::timeout(wall, slots.acquire_many_owned(count)).await {
+                Ok(Ok(permit)) => Ok(permit),
+                _ => Err(CallError::Overload(format!(
+                    "plugins have all {SLOTS} instances that there can be"
+                ))),
+            },
+        }
+    }
+
+    /// Is there so little room that no instance may be kept for later?
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.slots.available_permits() < SLOTS / 4
+    }
+
+    /// Slots in use, and all.
+    pub(crate) fn use_of_slots(&self) -> (usize, usize) {
+        (SLOTS.saturating_sub(self.slots.available_permits()), SLOTS)
+    }
+
+    /// Runs a future on the guests' threads; it is stopped when the returned one is dropped. An error is the host's.
+    pub(crate) async fn run<F>(&self, future: F) -> Result<F::Output, String>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let guests = self.guests.as_ref()?;
-        Some(tokio_util::task::AbortOnDropHandle::new(guests.spawn(future)))
+        let guests = self.guests.as_ref().ok_or("the node is stopping")?;
+        tokio_util::task::AbortOnDropHandle::new(guests.spawn(future))
+            .await
+            .map_err(|e| format!("the call did not end: {e}"))
+    }
+
+    /// Runs a future on its caller's thread until it turns out to be long: a change of threads costs more than most calls.
+    /// From then on it runs on the guests' threads. Nothing in it may block.
+    pub(crate) async fn run_short<F>(&self, future: F, pace: &Pace) -> Result<F::Output, String>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
+        let visit = std::future::poll_fn(|cx| match self.visit(future.as_mut(), cx) {
+            Some(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Some(Poll::Pending) if !pace.is_long() => Poll::Pending,
+            _ => Poll::Ready(None),
+        });
+        let output = match visit.await {
+            Some(output) => output,
+            None => self.run(future).await?,
+        };
+        output.map_err(|_| "the call did not end: the host panicked".to_owned())
+    }
+
+    /// One poll, if not too many others are here.
+    fn visit<F: Future>(&self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Option<Poll<F::Output>> {
+        let visit = Visit::enter(&self.visitors);
+        (visit.before < self.max_visitors).then(|| future.poll(cx))
     }
 
     /// Gives the next calls in this store so much processor time together. It ends with the returned value.
-    pub(crate) fn budget<T: 'static>(&self, store: &mut Store<T>, budget: Duration) -> Budget {
+    pub(crate) fn budget<T: 'static>(&self, store: &mut Store<T>, budget: Duration, pace: &Pace) -> Budget {
         let meter = Arc::new(Meter::default());
+        let pace = pace.clone();
         let limit = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
         let running = Arc::clone(&meter);
         store.epoch_deadline_callback(move |_| {
             // Time that the guest spends waiting in a host function is not its own: what counts is what the thread worked.
-            if running.used() >= limit {
+            let stretch = running.stretch();
+            if running.used.load(Ordering::Relaxed).saturating_add(stretch) >= limit {
                 Ok(UpdateDeadline::Interrupt)
+            } else if Duration::from_nanos(stretch) < STRETCH {
+                Ok(UpdateDeadline::Continue(1))
             } else {
+                pace.0.store(true, Ordering::Relaxed);
                 Ok(UpdateDeadline::Yield(1))
             }
         });
@@ -101,6 +218,37 @@ impl Drop for PluginEngine {
     }
 }
 
+/// Whether a call has computed for long at a stretch.
+#[derive(Clone, Default)]
+pub(crate) struct Pace(Arc<AtomicBool>);
+
+impl Pace {
+    pub(crate) fn is_long(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a guest that computes on its caller's thread.
+struct Visit<'a> {
+    all: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Visit<'a> {
+    fn enter(all: &'a AtomicUsize) -> Self {
+        Self {
+            all,
+            before: all.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Processor time of one call, counted while its future is polled.
 #[derive(Default)]
 struct Meter {
@@ -110,9 +258,9 @@ struct Meter {
 }
 
 impl Meter {
-    fn used(&self) -> u64 {
-        let now = thread_time().saturating_sub(self.since.load(Ordering::Relaxed));
-        self.used.load(Ordering::Relaxed).saturating_add(now)
+    /// What the present poll has taken so far.
+    fn stretch(&self) -> u64 {
+        thread_time().saturating_sub(self.since.load(Ordering::Relaxed))
     }
 }
 
@@ -152,7 +300,7 @@ impl Budget {
 }
 
 /// Increments the engine's epoch from a thread of its own: a task would stand still where it is needed most, on a busy
-/// runtime. It sleeps while no guest runs.
+/// runtime. It sleeps when no guest has run for a while.
 struct Clock {
     shared: Arc<ClockState>,
     thread: Option<JoinHandle<()>>,
@@ -161,6 +309,7 @@ struct Clock {
 #[derive(Default)]
 struct ClockState {
     running: AtomicUsize,
+    asleep: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -169,12 +318,23 @@ impl Clock {
         let shared = Arc::new(ClockState::default());
         let state = Arc::clone(&shared);
         let thread = thread::Builder::new().name("witlet-epochs".to_owned()).spawn(move || {
+            let mut idle = IDLE_TICKS;
             while !state.stop.load(Ordering::Acquire) {
-                if state.running.load(Ordering::Acquire) == 0 {
-                    thread::park();
+                if state.running.load(Ordering::Acquire) > 0 {
+                    idle = 0;
+                } else if idle < IDLE_TICKS {
+                    idle += 1;
+                } else {
+                    state.asleep.store(true, Ordering::SeqCst);
+                    // A call that began before it could see that has not woken the thread.
+                    if state.running.load(Ordering::SeqCst) == 0 {
+                        thread::park();
+                    }
+                    state.asleep.store(false, Ordering::SeqCst);
+                    idle = 0;
                     continue;
                 }
-                thread::park_timeout(TICK);
+                thread::sleep(TICK);
                 // Weak, so that the thread alone does not keep all compiled code alive.
                 match engine.upgrade() {
                     Some(engine) => engine.increment_epoch(),
@@ -189,14 +349,14 @@ impl Clock {
     }
 
     fn run(&self) -> Ticking {
-        if self.shared.running.fetch_add(1, Ordering::AcqRel) == 0
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst)
             && let Some(thread) = &self.thread
         {
             thread.thread().unpark();
         }
         Ticking {
             shared: Arc::clone(&self.shared),
-            _thread: self.thread.as_ref().map(|t| t.thread().clone()),
         }
     }
 }
@@ -213,7 +373,6 @@ impl Drop for Clock {
 /// The clock runs as long as one of these lives.
 struct Ticking {
     shared: Arc<ClockState>,
-    _thread: Option<Thread>,
 }
 
 impl Drop for Ticking {
@@ -235,32 +394,63 @@ mod tests {
         let engine = PluginEngine::new().unwrap();
         let module = Module::new(engine.wasmtime(), "(module (func (export \"f\") (loop (br 0))))").unwrap();
         let mut store = Store::new(engine.wasmtime(), ());
-        let budget = engine.budget(&mut store, Duration::from_millis(30));
-        let handle = engine
-            .spawn(async move {
-                let result = budget
-                    .count(async {
-                        let instance = Instance::new_async(&mut store, &module, &[]).await?;
-                        let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
-                        f.call_async(&mut store, ()).await
-                    })
-                    .await;
-                (result, budget.spent())
-            })
-            .unwrap();
-        let (result, spent) = tokio::time::timeout(Duration::from_secs(60), handle)
-            .await
-            .unwrap()
-            .unwrap();
+        let pace = Pace::default();
+        let budget = engine.budget(&mut store, Duration::from_millis(30), &pace);
+        let call = async move {
+            let result = budget
+                .count(async {
+                    let instance = Instance::new_async(&mut store, &module, &[]).await?;
+                    let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
+                    f.call_async(&mut store, ()).await
+                })
+                .await;
+            (result, budget.spent(), thread::current().name().map(str::to_owned))
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), engine.run_short(call, &pace));
+        let (result, spent, thread) = ended.await.unwrap().unwrap();
+        assert!(pace.is_long());
+        assert_eq!(thread.as_deref(), Some("witlet-guest"), "it leaves its caller's thread");
         assert_eq!(result.unwrap_err().downcast_ref::<Trap>(), Some(&Trap::Interrupt));
         assert!(spent >= Duration::from_millis(30), "{spent:?}");
+    }
+
+    #[tokio::test]
+    async fn so_many_instances_fit_and_no_more() {
+        let engine = PluginEngine::new().unwrap();
+        let text = "(module (memory 1) (table 1 funcref) (func (export \"f\")))";
+        let module = Module::new(engine.wasmtime(), text).unwrap();
+        let mut held = Vec::new();
+        for _ in 0..SLOTS {
+            let room = engine.slots(1, Duration::ZERO).await.unwrap();
+            let mut store = Store::new(engine.wasmtime(), ());
+            Instance::new_async(&mut store, &module, &[]).await.unwrap();
+            held.push((store, room));
+        }
+        assert!(engine.is_crowded());
+        let error = engine.slots(1, Duration::from_millis(1)).await.unwrap_err();
+        assert!(matches!(error, CallError::Overload(_)), "{error}");
+        held.clear();
+        assert!(!engine.is_crowded());
+        assert!(engine.slots(1, Duration::ZERO).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_short_call_stays_where_it_is() {
+        let engine = PluginEngine::new().unwrap();
+        let here = thread::current().id();
+        let call = async {
+            tokio::task::yield_now().await;
+            thread::current().id()
+        };
+        let there = engine.run_short(call, &Pace::default()).await.unwrap();
+        assert_eq!(there, here);
     }
 
     #[tokio::test]
     async fn waiting_is_not_working() {
         let engine = PluginEngine::new().unwrap();
         let mut store = Store::new(engine.wasmtime(), ());
-        let budget = engine.budget(&mut store, Duration::from_millis(20));
+        let budget = engine.budget(&mut store, Duration::from_millis(20), &Pace::default());
         budget.count(tokio::time::sleep(Duration::from_millis(100))).await;
         assert!(budget.spent() < Duration::from_millis(100));
     }

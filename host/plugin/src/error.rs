@@ -90,8 +90,9 @@ pub(crate) enum CallError {
     CpuTimeout(Duration),
     #[error("it did not answer within {0:?}")]
     WallTimeout(Duration),
-    #[error("too many calls are waiting ({0})")]
-    Overload(usize),
+    /// Its calls, or those of all plugins, take too long for their number.
+    #[error("{0}")]
+    Overload(String),
     /// What it answered cannot be used.
     #[error("its answer cannot be used: {0}")]
     Nonsense(String),

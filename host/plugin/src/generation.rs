@@ -168,6 +168,7 @@ impl Loader {
             metrics,
             journal: Arc::clone(journal),
             log: log::bucket(),
+            slots: crate::engine::slots(&component),
             wasi: imports.wasi,
             epoch: Instant::now(),
         });

@@ -1,16 +1,17 @@
 //! Calling a plugin: an instance, its limits, its deadline, and what came of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 use wasmtime::component::Instance;
 use wasmtime::{Store, Trap};
 
 use crate::config::Instances;
-use crate::engine::PluginEngine;
+use crate::engine::{Pace, PluginEngine};
 use crate::error::{CallError, Fault, clean};
 use crate::places::Places;
 use crate::state::{Plugin, State};
@@ -70,6 +71,8 @@ struct Seat<B: Bindings> {
     /// None until the first call.
     instance: Option<Instantiated<B>>,
     calls_left: u32,
+    /// Given back after the store is gone.
+    _slots: OwnedSemaphorePermit,
 }
 
 /// Calls the functions of one generation of a plugin.
@@ -83,6 +86,8 @@ struct Shared<B: Bindings> {
     plugin: Arc<Plugin>,
     bindings: B,
     pool: Mutex<Vec<Seat<B>>>,
+    /// Its last call computed for long.
+    is_long: AtomicBool,
 }
 
 impl<B: Bindings> Caller<B> {
@@ -93,6 +98,7 @@ impl<B: Bindings> Caller<B> {
             plugin,
             bindings,
             pool: Mutex::default(),
+            is_long: AtomicBool::new(false),
         });
         Self { shared, places }
     }
@@ -125,20 +131,26 @@ impl<B: Bindings> Caller<B> {
         let plugin = &self.shared.plugin;
         let metrics = &plugin.metrics;
         let wall = wall.min(plugin.limits.wall_per_call);
-        let result = match self.places.take(plugin, wall).await {
-            Ok(permit) => {
-                let shared = Arc::clone(&self.shared);
-                let span = tracing::info_span!("plugin", id = %plugin.name, func, generation = plugin.generation);
-                let task = async move {
-                    let _permit = permit;
-                    shared.run(func, wall, body).await
+        let result = match self.place(wall).await {
+            Ok((permit, seat)) => {
+                let (shared, pace) = (Arc::clone(&self.shared), Pace::default());
+                let span = tracing::debug_span!("plugin", id = %plugin.name, func, generation = plugin.generation);
+                let task = {
+                    let pace = pace.clone();
+                    async move {
+                        let _permit = permit;
+                        shared.run(seat, func, wall, &pace, body).await
+                    }
                 };
-                match self.shared.engine.spawn(task.instrument(span)) {
-                    Some(task) => task
-                        .await
-                        .unwrap_or_else(|e| Err(CallError::Host(format!("the call did not end: {e}")))),
-                    None => Err(CallError::Host("the node is stopping".to_owned())),
-                }
+                let task = task.instrument(span);
+                let engine = &self.shared.engine;
+                let ended = if plugin.is_short() && !self.shared.is_long.load(Ordering::Relaxed) {
+                    engine.run_short(task, &pace).await
+                } else {
+                    engine.run(task).await
+                };
+                self.shared.is_long.store(pace.is_long(), Ordering::Relaxed);
+                ended.unwrap_or_else(|lost| Err(CallError::Host(lost)))
             }
             Err(overload) => {
                 metrics.call(func, overload.outcome(), Duration::ZERO, Duration::ZERO);
@@ -152,19 +164,40 @@ impl<B: Bindings> Caller<B> {
         }
         result
     }
+
+    /// A place among the plugin's calls, and an instance to make.
+    async fn place(&self, wall: Duration) -> Result<(OwnedSemaphorePermit, Seat<B>), CallError> {
+        let shared = &self.shared;
+        let begun = Instant::now();
+        let permit = self.places.take(&shared.plugin, wall).await?;
+        let seat = match shared.take() {
+            Some(seat) => seat,
+            None => {
+                let wall = wall.saturating_sub(begun.elapsed());
+                shared.seat(shared.engine.slots(shared.plugin.slots, wall).await?)
+            }
+        };
+        Ok((permit, seat))
+    }
 }
 
 impl<B: Bindings> Shared<B> {
-    async fn run<R, F>(self: Arc<Self>, func: &'static str, wall: Duration, body: F) -> Result<R, CallError>
+    async fn run<R, F>(
+        self: Arc<Self>,
+        mut seat: Seat<B>,
+        func: &'static str,
+        wall: Duration,
+        pace: &Pace,
+        body: F,
+    ) -> Result<R, CallError>
     where
         R: Send + 'static,
         F: for<'a> FnOnce(&'a mut Store<State>, &'a Instantiated<B>) -> BoxFuture<'a, Answer<R>> + Send + 'static,
     {
         let plugin = Arc::clone(&self.plugin);
         let start = Instant::now();
-        let mut seat = self.take().unwrap_or_else(|| self.seat());
         seat.store.data_mut().deadline = start + wall;
-        let budget = self.engine.budget(&mut seat.store, plugin.limits.cpu_per_call);
+        let budget = self.engine.budget(&mut seat.store, plugin.limits.cpu_per_call, pace);
         // On expiry the future is dropped, and with it the instance and all that it waits for.
         let work = async {
             if seat.instance.is_none() {
@@ -218,7 +251,7 @@ impl<B: Bindings> Shared<B> {
         })
     }
 
-    fn seat(&self) -> Seat<B> {
+    fn seat(&self, slots: OwnedSemaphorePermit) -> Seat<B> {
         let mut store = Store::new(self.engine.wasmtime(), State::new(Arc::clone(&self.plugin)));
         store.limiter(|state| &mut state.bounds);
         store.set_hostcall_fuel(self.plugin.limits.host_copy);
@@ -230,6 +263,7 @@ impl<B: Bindings> Shared<B> {
             store,
             instance: None,
             calls_left,
+            _slots: slots,
         }
     }
 
@@ -262,7 +296,7 @@ impl<B: Bindings> Shared<B> {
         };
         seat.calls_left = seat.calls_left.saturating_sub(1);
         // What one call was given must not be reachable from the next.
-        if seat.calls_left == 0 || seat.store.data_mut().holds_handles() {
+        if seat.calls_left == 0 || seat.store.data_mut().holds_handles() || self.engine.is_crowded() {
             return;
         }
         let mut pool = self.pool();

@@ -365,6 +365,19 @@ impl Collector {
         );
     }
 
+    pub(crate) fn slots(&mut self, (used, all): (usize, usize)) {
+        for (state, n) in [("used", used), ("free", all.saturating_sub(used))] {
+            self.add(
+                "witlet_plugin_instance_slots",
+                "Room for instances of all plugins together; idle instances that are kept take room too.",
+                MetricKind::Gauge,
+                "",
+                labels(&[("state", state)]),
+                n as f64,
+            );
+        }
+    }
+
     pub(crate) fn finish(self) -> Vec<Family> {
         self.families.into_values().collect()
     }

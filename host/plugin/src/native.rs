@@ -98,6 +98,7 @@ pub(crate) async fn load(path: &Path, given: Given<'_>) -> Result<Loaded, LoadCa
     }
     let json = serde_json::to_string(&config.config).map_err(|e| LoadCause::Config(format!("config: {e}")))?;
     let plugin = Arc::new(Plugin {
+        slots: 0,
         name: name.into(),
         kind: config.kind,
         generation: given.number,

@@ -30,13 +30,17 @@ impl Places {
         }
         let waiting = Waiting::enter(&self.waiting, &plugin.metrics.waiting);
         if waiting.before >= plugin.limits.queue {
-            return Err(CallError::Overload(waiting.before));
+            return Err(overload(waiting.before));
         }
         match tokio::time::timeout(wall, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(CallError::Overload(waiting.before + 1)),
+            _ => Err(overload(waiting.before + 1)),
         }
     }
+}
+
+fn overload(waiting: usize) -> CallError {
+    CallError::Overload(format!("too many calls are waiting ({waiting})"))
 }
 
 /// Counts a waiting call, also when its caller gives up.

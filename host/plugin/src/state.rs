@@ -20,9 +20,9 @@ use crate::units::Size;
 /// Handles that an instance may hold.
 const MAX_HANDLES: usize = 256;
 /// Tables of functions are small; a guest that wants more than this wants something else.
-const MAX_TABLE: usize = 100_000;
+pub(crate) const MAX_TABLE: usize = 100_000;
 /// A component is one core module, or a few when it was made of several.
-const MAX_INSTANCES: usize = 32;
+pub(crate) const MAX_INSTANCES: usize = 32;
 
 /// What all instances of one generation of a plugin share.
 pub(crate) struct Plugin {
@@ -42,10 +42,19 @@ pub(crate) struct Plugin {
     pub(crate) metrics: Arc<PluginMetrics>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) log: Bucket,
+    /// What an instance takes of the engine's slots.
+    pub(crate) slots: u32,
     /// The component imports something of WASI.
     pub(crate) wasi: bool,
     /// Nothing else in the process knows it, so no guest can guess what the monotonic clock is elsewhere.
     pub(crate) epoch: Instant,
+}
+
+impl Plugin {
+    /// Are its calls short, and its host functions such that never block? `kv` waits for the disk.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self.kind, Kind::Probe | Kind::Policy) && !self.grants.has(Capability::Kv)
+    }
 }
 
 /// A token bucket: so many at once, so many a second.

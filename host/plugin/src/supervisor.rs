@@ -651,6 +651,7 @@ impl PluginHost {
             collector.condition(name, slot.condition());
         }
         collector.cache(&self.loader.compiler.metrics);
+        collector.slots(self.loader.compiler.engine.use_of_slots());
         collector.finish()
     }
 }

@@ -19,7 +19,7 @@ impl Probe for Standard {
             net: pod,
             exec: container,
             pod_ip: pod.ips().into_iter().next(),
-            container: container.json(),
+            container: &|| container.json(),
             clock: time::monotonic,
         };
         logic::check(&target, params, timeout)

@@ -30,8 +30,8 @@ pub struct Target<'a, N, E> {
     pub net: &'a N,
     pub exec: &'a E,
     pub pod_ip: Option<String>,
-    /// The v1 Container as JSON.
-    pub container: String,
+    /// The v1 Container as JSON. It may be large, and most probes do not need it.
+    pub container: &'a dyn Fn() -> String,
     /// Goes on while requests are made; never goes back.
     pub clock: fn() -> Duration,
 }
@@ -44,7 +44,7 @@ impl<N, E> Target<'_, N, E> {
     }
 
     fn container(&self) -> Result<ContainerSpec> {
-        parse("container", &self.container)
+        parse("container", &(self.container)())
     }
 }
 
@@ -148,10 +148,10 @@ fn exec<N, E: ContainerExec>(target: &Target<'_, N, E>, action: &ExecAction, tim
 }
 
 /// The number of a port: a name stands for a port of the container, or for the number that it spells.
-fn port(port: &IntOrString, container: &ContainerSpec) -> Result<u16> {
+fn port(port: &IntOrString, container: impl FnOnce() -> Result<ContainerSpec>) -> Result<u16> {
     let number = match port {
         IntOrString::Int(number) => *number,
-        IntOrString::String(name) => match container.ports.iter().find(|p| p.name == *name) {
+        IntOrString::String(name) => match container()?.ports.iter().find(|p| p.name == *name) {
             Some(port) => port.container_port.into(),
             None => name
                 .parse()

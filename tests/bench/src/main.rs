@@ -53,6 +53,7 @@ fn start() -> Result<()> {
     let json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
         [] => None,
         [flag, file] if flag == "--json" => Some(PathBuf::from(file)),
+        [flag] if flag == plugin_host::ACCEPT => return plugin_host::accept(),
         _ => bail!("usage: witlet-bench [--json FILE]"),
     };
     witlet_lab::catch_signals();

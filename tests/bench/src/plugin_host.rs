@@ -2,8 +2,10 @@
 //! code, and loading the default plugins.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 use witlet_core::ids::PodUid;
 use witlet_core::plan::Note;
@@ -26,6 +28,8 @@ use crate::stats::Samples;
 /// The stanzas that the agent has for them.
 const DEFAULTS: &str = include_str!("../../../host/witlet/default-plugins.toml");
 const PROBE: &str = "probe-standard";
+/// The argument that makes this program the one that is probed.
+pub(crate) const ACCEPT: &str = "__accept";
 /// Probes one after the other.
 const CALLS: usize = 2000;
 /// And so many a second, for so long.
@@ -57,9 +61,8 @@ pub(crate) async fn measure(cri: Arc<Cri>, witlet: &Path) -> Result<Value> {
     let (_, rss_after) = witlet_lab::usage(std::process::id())?;
     let warm = load(&deps, "limits = { instances = { warm = 2, max_calls = 100000 } }").await?;
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let accepts = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let probed = Probed::start()?;
+    let address = probed.address;
     let check = check(address)?;
     let report = json!({
         "load_default_plugins_ms": 1000.0 * loading.as_secs_f64(),
@@ -72,8 +75,45 @@ pub(crate) async fn measure(cri: Arc<Cri>, witlet: &Path) -> Result<Value> {
             "warm_plugin_cpu_percent": at_rate(|| through(&warm, &check)).await?,
         },
     });
-    accepts.abort();
     Ok(report)
+}
+
+/// What is probed, in a process of its own: its part of the work is not the agent's.
+struct Probed {
+    address: SocketAddr,
+    process: Child,
+}
+
+impl Probed {
+    fn start() -> Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(ACCEPT)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let told = process.stdout.take().context("no standard output")?;
+        BufReader::new(told).read_line(&mut line)?;
+        let address = line.trim().parse().with_context(|| format!("no address: {line:?}"))?;
+        Ok(Self { address, process })
+    }
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        // It is gone already: nothing else to do.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Accepts connections until the standard input ends, also because the benchmark was killed.
+pub(crate) fn accept() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    std::thread::spawn(move || while listener.accept().is_ok() {});
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
 }
 
 async fn load(deps: &Deps, probe: &str) -> Result<Arc<PluginHost>> {
@@ -139,7 +179,7 @@ async fn through(host: &PluginHost, check: &Check) -> Result<()> {
     Ok(())
 }
 
-/// What so many a second take of one processor, the side that is probed included.
+/// What so many a second take of one processor, on the side that probes.
 async fn at_rate<F: Future<Output = Result<()>>>(probe: impl Fn() -> F) -> Result<f64> {
     let mut tick = tokio::time::interval(Duration::from_secs(1) / RATE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);

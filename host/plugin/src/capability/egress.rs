@@ -10,12 +10,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::client::TlsStream;
 
 use super::address::is_guarded;
 use super::pod_net::{HttpReply, connect, drive, http_fault, prefix};
-use super::socket::Socket;
 use super::tls;
 use crate::error::Fault;
 use crate::grants::EgressHttp;
@@ -131,8 +131,8 @@ impl Response {
 }
 
 enum Stream {
-    Plain(Socket),
-    Secure(Box<TlsStream<Socket>>),
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
 }
 
 async fn exchange(grant: &EgressHttp, request: Outgoing) -> Result<HttpReply, Fault> {

@@ -1,7 +1,7 @@
 //! `pod-net`: network access to the pod under test, from the node's network namespace.
 //!
-//! Sockets linger for a second when they are closed (the kubelet contract, pod 9.1 rule 12): probes are many and short, and
-//! would fill the node's table of connections in TIME_WAIT.
+//! The kubelet sets SO_LINGER to a second to have less connections in TIME_WAIT (the kubelet contract, pod 9.12). On Linux that
+//! time does not depend on it: all it does is to make close(2) wait for the other side. So it is not set.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::handles::addresses;
-use super::socket::Socket;
 use super::tls;
 use crate::error::Fault;
 use crate::grants::{PodNet, Protocol};
@@ -45,7 +44,7 @@ pub(crate) struct HttpReply {
 
 /// A TCP connection that a guest holds.
 #[allow(unreachable_pub)] // Bindings re-export it.
-pub struct Connection(Socket);
+pub struct Connection(TcpStream);
 
 /// What may be connected to, in the order to try.
 pub(crate) async fn targets(
@@ -151,7 +150,7 @@ fn probes_port(container: &Container, probe: &Probe, port: u16) -> bool {
 }
 
 /// Within the whole timeout, whatever the number of addresses.
-pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result<Socket, Fault> {
+pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Fault> {
     let mut last = None;
     let attempt = async {
         for target in targets {
@@ -163,7 +162,7 @@ pub(crate) async fn connect(targets: &[SocketAddr], timeout: Duration) -> Result
         None
     };
     match tokio::time::timeout(timeout, attempt).await {
-        Ok(Some(stream)) => Socket::new(stream).map_err(|e| Fault::failed(format!("SO_LINGER: {}", words(&e)))),
+        Ok(Some(stream)) => Ok(stream),
         Ok(None) => Err(match last {
             Some((target, error)) => Fault::unavailable(format!("dial tcp {target}: connect: {}", words(&error))),
             None => Fault::unavailable("nothing to connect to"),

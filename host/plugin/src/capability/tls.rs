@@ -6,10 +6,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::socket::Socket;
 use crate::error::Fault;
 
 fn provider() -> Arc<CryptoProvider> {
@@ -17,7 +17,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Probes do not verify: a pod's certificate is for its service's name, and a probe asks whether it answers.
-pub(crate) async fn unverified(stream: Socket, name: &str) -> Result<TlsStream<Socket>, Fault> {
+pub(crate) async fn unverified(stream: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, Fault> {
     let provider = provider();
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -29,7 +29,7 @@ pub(crate) async fn unverified(stream: Socket, name: &str) -> Result<TlsStream<S
 }
 
 /// Against the certificate authorities of the machine.
-pub(crate) async fn verified(stream: Socket, name: &str) -> Result<TlsStream<Socket>, Fault> {
+pub(crate) async fn verified(stream: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, Fault> {
     let roots = tokio::task::spawn_blocking(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -45,7 +45,7 @@ pub(crate) async fn verified(stream: Socket, name: &str) -> Result<TlsStream<Soc
     handshake(config, stream, name).await
 }
 
-async fn handshake(config: ClientConfig, stream: Socket, name: &str) -> Result<TlsStream<Socket>, Fault> {
+async fn handshake(config: ClientConfig, stream: TcpStream, name: &str) -> Result<TlsStream<TcpStream>, Fault> {
     let server = ServerName::try_from(name.to_owned()).map_err(|e| Fault::invalid(format!("host {name:?}: {e}")))?;
     TlsConnector::from(Arc::new(config))
         .connect(server, stream)

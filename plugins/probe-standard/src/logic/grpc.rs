@@ -23,7 +23,7 @@ pub(super) fn check<N: PodNet, E>(
     action: &GrpcAction,
     timeout: Duration,
 ) -> Result<Outcome> {
-    let port = super::port(&IntOrString::Int(action.port), &target.container()?)?;
+    let port = super::port(&IntOrString::Int(action.port), || target.container())?;
     let address = go::join_host_port(target.pod_ip()?, port);
     let request = GrpcRequest {
         port,

@@ -35,7 +35,7 @@ pub(super) fn check<N: PodNet, E>(
     action: &HttpGetAction,
     timeout: Duration,
 ) -> Result<Outcome> {
-    let port = super::port(&action.port, &target.container()?)?;
+    let port = super::port(&action.port, || target.container())?;
     // The host connects to the pod by itself where no other host is asked for.
     let connect_to = Some(action.host.as_str()).filter(|h| !h.is_empty());
     let host = connect_to.map_or_else(|| target.pod_ip(), Ok)?;

@@ -19,7 +19,7 @@ pub(super) fn check<N: PodNet, E>(
     action: &TcpSocketAction,
     timeout: Duration,
 ) -> Result<Outcome> {
-    let port = super::port(&action.port, &target.container()?)?;
+    let port = super::port(&action.port, || target.container())?;
     let host = Some(action.host.as_str()).filter(|h| !h.is_empty());
     let address = go::join_host_port(host.map_or_else(|| target.pod_ip(), Ok)?, port);
     match target.net.tcp_connect(host, port, timeout) {

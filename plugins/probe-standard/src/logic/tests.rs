@@ -25,7 +25,7 @@ fn run(net: &FakePodNet, exec: &FakeExec, params: &serde_json::Value) -> Result<
         net,
         exec,
         pod_ip: Some("10.0.0.1".to_owned()),
-        container: CONTAINER.to_owned(),
+        container: &|| CONTAINER.to_owned(),
         clock: || Duration::ZERO,
     };
     check(&target, &params.to_string(), Duration::from_secs(1))
@@ -44,7 +44,7 @@ fn a_probe_needs_a_handler() {
 
 #[test]
 fn ports_are_numbers_or_names() {
-    let container: ContainerSpec = serde_json::from_str(CONTAINER).unwrap();
+    let container = || Ok(serde_json::from_str(CONTAINER).unwrap());
     let text = |t: &str| IntOrString::String(t.to_owned());
     for (given, expected) in [
         (IntOrString::Int(1), Ok(1)),
@@ -58,7 +58,7 @@ fn ports_are_numbers_or_names() {
         (text("admin"), Err("strconv.Atoi: parsing \"admin\": invalid syntax")),
     ] {
         assert_eq!(
-            port(&given, &container).map_err(|e| e.message().to_owned()),
+            port(&given, container).map_err(|e| e.message().to_owned()),
             expected.map_err(str::to_owned)
         );
     }

@@ -235,7 +235,7 @@ fn all_requests_share_one_deadline() {
         net: &net,
         exec: &exec,
         pod_ip: Some("10.0.0.1".to_owned()),
-        container: CONTAINER.to_owned(),
+        container: &|| CONTAINER.to_owned(),
         // 400 ms pass between any two looks at the clock.
         clock: || NOW.replace(NOW.get() + Duration::from_millis(400)),
     };

@@ -76,7 +76,7 @@ fn a_pod_without_address_is_not_judged() {
         net: &net,
         exec: &exec,
         pod_ip: None,
-        container: CONTAINER.to_owned(),
+        container: &|| CONTAINER.to_owned(),
         clock: || Duration::ZERO,
     };
     let error = check(&target, r#"{"tcpSocket": {"port": 80}}"#, Duration::from_secs(1)).unwrap_err();
