@@ -9,6 +9,7 @@ mod kubectl;
 mod languages;
 mod lifecycle;
 mod network;
+mod plugin_registry;
 mod plugins;
 mod preemption;
 mod probes;
@@ -166,6 +167,9 @@ scenarios! {
         javascript,
         python,
         c,
+    }
+    alone plugin_registry::{
+        what_is_pushed_is_pulled_by_the_node,
     }
     alone plugins::{
         a_looping_plugin_harms_nobody,

@@ -225,7 +225,7 @@ pub(super) async fn the_metrics_tell_of_each_plugin(ctx: Ctx) -> Result<()> {
 }
 
 /// `witlet plugin …` on this node: did it succeed, and what it printed.
-fn plugin(ctx: &Ctx, args: &[&str]) -> Result<(bool, String)> {
+pub(super) fn plugin(ctx: &Ctx, args: &[&str]) -> Result<(bool, String)> {
     let socket = ctx.world.lab.dir().join("state/run/admin.sock");
     let mut command = Command::new(&ctx.world.witlet);
     let output = command.args(["plugin", "--socket"]).arg(socket).args(args).output()?;
