@@ -45,6 +45,22 @@ fn the_record_holds() {
     );
 }
 
+/// Interfaces that plugins of several kinds may use have theirs as well, under the names of what uses them.
+#[test]
+fn every_optional_interface_has_a_sample() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/0.1");
+    for (sample, interface) in [
+        ("policy-hooks", "witlet:policy-hooks/container-create@0.1.0"),
+        ("policy-hooks", "witlet:policy-hooks/access@0.1.0"),
+        ("probe-lifecycle", "witlet:lifecycle/self-check@0.1.0"),
+        ("probe-lifecycle", "witlet:lifecycle/state@0.1.0"),
+        ("probe-kv", "witlet:base/kv@0.1.0"),
+    ] {
+        let text = fs::read_to_string(samples.join(format!("{sample}.wat"))).unwrap();
+        assert!(text.contains(interface), "{sample} does not have {interface}");
+    }
+}
+
 #[test]
 fn every_track_has_samples() {
     for kind in [

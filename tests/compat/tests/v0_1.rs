@@ -83,6 +83,38 @@ async fn policy_hooks() {
     assert_eq!(host.access(&pod(), &access).await.unwrap().denied, None);
 }
 
+/// What a plugin keeps, as the first version of `witlet:base/kv` had it.
+#[tokio::test]
+async fn probe_kv() {
+    let node = Node::new();
+    let component = wat::parse_str(text("probe-kv")).unwrap();
+    let stanza = node.stanza(Kind::Probe, &component, "grants = { kv = {} }");
+    let host = node.start([("test", stanza)]).await;
+    for (params, kept) in [("Ga", ""), ("Sa", ""), ("Ga", "a")] {
+        assert_eq!(
+            Probes::check(&*host, check(params)).await.unwrap().message,
+            kept,
+            "{params}"
+        );
+    }
+}
+
+/// The optional exports of every kind: a self-check, and a count that goes to the next version.
+#[tokio::test]
+async fn probe_lifecycle() {
+    let node = Node::new();
+    let component = wat::parse_str(text("probe-lifecycle")).unwrap();
+    let stanza = |more: &str| {
+        let one = "limits = { concurrency = 1, instances = { warm = 1 } }";
+        node.stanza(Kind::Probe, &component, &format!("{more}\n{one}"))
+    };
+    let host = node.start([("test", stanza(""))]).await;
+    assert_eq!(Probes::check(&*host, check("C")).await.unwrap().message, "1");
+    let report = host.reload(plugins([("test", stanza("config = { n = 1 }"))])).await;
+    assert_eq!(report.refused().count(), 0, "{report}");
+    assert_eq!(Probes::check(&*host, check("C")).await.unwrap().message, "2");
+}
+
 #[tokio::test]
 async fn volume() {
     let node = Node::new();
@@ -215,6 +247,7 @@ fn write_samples() {
     }
     let samples = [
         ("probe", guests::exec_probe(), vec!["container-exec"]),
+        ("probe-kv", guests::keeping_probe(), vec!["kv"]),
         ("policy", guests::policy("NotHere"), vec![]),
         ("volume", guests::volume(""), vec!["files"]),
         (
@@ -226,12 +259,23 @@ fn write_samples() {
         ("sink-metric", guests::metric_sink(), vec![]),
     ];
     for (kind, module, capabilities) in samples {
-        let text = wasmprinter::print_bytes(component(kind, &module, &capabilities)).unwrap();
+        let of_kind = kind.strip_suffix("-kv").unwrap_or(kind);
+        let text = wasmprinter::print_bytes(component(of_kind, &module, &capabilities)).unwrap();
         std::fs::write(path(kind), text).unwrap();
     }
+    let exporting = |sample: &str, kind: &str, module: &str, exports: &[&str]| {
+        let component = component_exporting(kind, module, Some(&manifest(kind, "0.1", &[])), exports);
+        std::fs::write(path(sample), wasmprinter::print_bytes(component).unwrap()).unwrap();
+    };
     let hooks = ["container-create", "access"].map(|hook| format!("witlet:policy-hooks/{hook}@0.1.0"));
     let hooks = hooks.each_ref().map(String::as_str);
-    let manifest = manifest("policy", "0.1", &[]);
-    let hooked = component_exporting("policy", &guests::hooked_policy(), Some(&manifest), &hooks);
-    std::fs::write(path("policy-hooks"), wasmprinter::print_bytes(hooked).unwrap()).unwrap();
+    exporting("policy-hooks", "policy", &guests::hooked_policy(), &hooks);
+    let lifecycle = ["self-check", "state"].map(|name| format!("witlet:lifecycle/{name}@0.1.0"));
+    let lifecycle = lifecycle.each_ref().map(String::as_str);
+    exporting(
+        "probe-lifecycle",
+        "probe",
+        &guests::checked_and_handing_probe(),
+        &lifecycle,
+    );
 }

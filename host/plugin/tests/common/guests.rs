@@ -447,3 +447,15 @@ pub fn handing_probe(form: u32) -> String {
         (i32.const 1024)))"#
     )
 }
+
+/// The same, and a check of itself that passes.
+pub fn checked_and_handing_probe() -> String {
+    let handing = handing_probe(1);
+    let handing = handing.strip_suffix(')').unwrap();
+    format!(
+        r#"{handing}
+    (func (export "witlet:lifecycle/self-check@0.1.0#run") (result i32)
+        (i32.store (i32.const 1024) (i32.const 0))
+        (i32.const 1024)))"#
+    )
+}
