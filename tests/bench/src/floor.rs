@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,10 +13,14 @@ use witlet_cri::{Config, Cri};
 use witlet_lab::{Lab, PAUSE};
 use witlet_ports::runtime::Runtime;
 
+use crate::stats::Samples;
+
 pub(crate) struct Floor {
     cri: Cri,
     logs: PathBuf,
     cgroup: String,
+    /// How long sandboxes took, their networks included.
+    sandboxes: Mutex<Samples>,
 }
 
 pub(crate) struct Burst {
@@ -30,7 +35,13 @@ impl Floor {
             cri,
             logs: lab.dir().join("logs"),
             cgroup: lab.cgroup_root(),
+            sandboxes: Mutex::default(),
         })
+    }
+
+    /// What sandboxes took since the last time they were taken.
+    pub(crate) fn take_sandboxes(&self) -> Samples {
+        std::mem::take(&mut *self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// So many pods, so many of them at the same time.
@@ -52,7 +63,12 @@ impl Floor {
     async fn start(&self, name: String) -> Result<(String, String)> {
         let sandbox = self.sandbox(&name);
         fs::create_dir_all(PathBuf::from(&sandbox.log_directory).join("main"))?;
+        let begun = Instant::now();
         let id = self.cri.run_sandbox(&sandbox, "").await?;
+        self.sandboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(begun.elapsed());
         self.cri.sandbox(&id).await?;
         self.cri.image(PAUSE).await?;
         let container = self.cri.create_container(&id, &container(&name), &sandbox).await?;

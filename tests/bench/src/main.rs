@@ -172,6 +172,8 @@ async fn singles(node: &Node, floor: &Floor) -> Result<Value> {
         Samples::default(),
         Samples::default(),
     );
+    floor.take_sandboxes();
+    let before = plugins::sandboxes(&node.metrics()?);
     for i in 0..SINGLES {
         let one = node.burst(&format!("single{i}"), 1).await?;
         ready.add(one.all_ready);
@@ -180,10 +182,17 @@ async fn singles(node: &Node, floor: &Floor) -> Result<Value> {
         up.add(one.all_ready);
         down.add(one.all_gone);
     }
+    let after = plugins::sandboxes(&node.metrics()?);
+    let (mine, theirs) = (
+        (after.0 - before.0) / (after.1 - before.1),
+        floor.take_sandboxes().mean(),
+    );
     Ok(json!({
         "pods": SINGLES,
         "create_to_ready": ready.compared(&up),
         "create_to_gone": gone.compared(&down),
+        // The same programs make the networks: here a plugin runs them, there the runtime does.
+        "sandbox": { "mean_s": mine, "floor_mean_s": theirs, "ratio": mine / theirs },
     }))
 }
 

@@ -33,6 +33,18 @@ pub(crate) fn costs(metrics: &str) -> Value {
         .collect()
 }
 
+/// The time that all sandboxes took so far, in seconds, and their number.
+pub(crate) fn sandboxes(metrics: &str) -> (f64, f64) {
+    let total = |suffix: &str| {
+        let name = format!("kubelet_run_podsandbox_duration_seconds_{suffix}{{");
+        let values = metrics.lines().filter(|line| line.starts_with(&name));
+        values
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    };
+    (total("sum"), total("count"))
+}
+
 /// A label's value in `plugin="x",func="y"}`.
 fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let rest = labels
@@ -44,6 +56,14 @@ fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sandboxes_of_all_handlers_are_added_up() {
+        let text = "kubelet_run_podsandbox_duration_seconds_sum{runtime_handler=\"\"} 0.5\n\
+            kubelet_run_podsandbox_duration_seconds_sum{runtime_handler=\"crun\"} 0.25\n\
+            kubelet_run_podsandbox_duration_seconds_count{runtime_handler=\"\"} 3\n";
+        assert_eq!(sandboxes(text), (0.75, 3.0));
+    }
 
     #[test]
     fn sums_are_divided_by_counts() {

@@ -28,6 +28,15 @@ impl fmt::Display for Report {
                 number(&row["ratio_p50"])
             )?;
         }
+        let sandbox = &report["single"]["sandbox"];
+        writeln!(
+            f,
+            "  {:<20} {:>8.0} ms mean {:>9.0} ms mean {:>7.2}",
+            "sandbox, network",
+            ms(&sandbox["mean_s"]),
+            ms(&sandbox["floor_mean_s"]),
+            number(&sandbox["ratio"])
+        )?;
         writeln!(f, "\nmany at once                 witlet")?;
         for burst in report["bursts"].as_array().into_iter().flatten() {
             for (name, key) in [

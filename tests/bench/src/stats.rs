@@ -20,6 +20,10 @@ impl Samples {
         self.quantile(0.99)
     }
 
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     /// The nearest sample; 0 if there is none.
     fn quantile(&self, q: f64) -> f64 {
         let mut sorted = self.0.clone();

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::{Lab, containerd, wait};
 
+/// Of the network that pods of a lab get by the name `second`.
+pub const SECOND_SUBNET: &str = "198.51.100.";
+
 const START: Duration = Duration::from_secs(30);
 
 /// Where a running agent is reached.
@@ -78,8 +81,15 @@ gc_high = 100
 healthz = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 
-[plugin.network-cni]
-config = {{ bridge = "{bridge}", subnet = "{subnet}", bin_dirs = ["/usr/lib/cni"], data_dir = "{dir}/ipam" }}
+[plugin.network-cni.config]
+bridge = "{bridge}"
+subnet = "{subnet}"
+bin_dirs = ["/usr/lib/cni"]
+data_dir = "{dir}/ipam"
+
+[[plugin.network-cni.config.networks.second]]
+type = "ptp"
+ipam = {{ type = "host-local", ranges = [[{{ subnet = "{SECOND_SUBNET}0/24" }}]], dataDir = "{dir}/ipam" }}
 
 {extra}"#,
             endpoint = names.runtime_endpoint(),

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-pub use agent::{Agent, Endpoints, http_get, usage};
+pub use agent::{Agent, Endpoints, SECOND_SUBNET, http_get, usage};
 pub use containerd::Containerd;
 pub use exec::{has_program, output, run};
 pub use guardian::run_if_asked as run_guardian_if_asked;

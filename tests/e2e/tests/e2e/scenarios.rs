@@ -101,6 +101,7 @@ scenarios! {
         pods_reach_each_other,
         host_ports_are_mapped,
         host_network_pods_share_the_nodes,
+        a_second_interface_comes_and_goes,
     }
     together static_pods::{
         a_file_becomes_a_pod_with_a_mirror,

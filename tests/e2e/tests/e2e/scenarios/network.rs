@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use witlet_lab::SECOND_SUBNET;
 
 use crate::spec::{STAY, once, pod, shell, web, web_container};
 use crate::world::{Ctx, SOON, See, eventually, fetch, same};
@@ -63,6 +64,39 @@ pub(super) async fn host_ports_are_mapped(ctx: Ctx) -> Result<()> {
         Ok(fetch(&node, port, "/healthz").await.is_err().then_some(()))
     })
     .await
+}
+
+pub(super) async fn a_second_interface_comes_and_goes(ctx: Ctx) -> Result<()> {
+    let script = format!("ip -o -4 addr show net1 | tr -s ' ' | cut -d ' ' -f 4; echo end; {STAY}");
+    let mut two = pod("two", &json!({ "containers": [shell("main", &script, &json!({}))] }));
+    two["metadata"]["annotations"] = json!({ "k8s.v1.cni.cncf.io/networks": "second" });
+    ctx.create(&two).await?;
+    let two = ctx.wait_ready("two").await?;
+    let log = eventually("its log", SOON, || async {
+        Ok(Some(ctx.log(&two, "main")?).filter(|l| l.ends_with("end\n")))
+    })
+    .await?;
+    let address = log.lines().next().unwrap_or_default();
+    let ip = address.split('/').next().unwrap_or_default();
+    ensure!(ip.starts_with(SECOND_SUBNET), "net1 has {address:?}");
+    let lease = ctx.world.lab.dir().join("ipam/second").join(ip);
+    ensure!(lease.exists(), "{} is not there", lease.display());
+    // The pod's own network is the first one; nothing else is told to the API.
+    ensure!(
+        two.ip()?.starts_with(&ctx.world.lab.names().subnet_prefix),
+        "{}",
+        two.ip()?
+    );
+    ctx.delete("two").await?;
+    ctx.wait_gone("two").await?;
+    ensure!(!lease.exists(), "{} is still there", lease.display());
+
+    let mut lost = web("lost");
+    lost["metadata"]["annotations"] = json!({ "k8s.v1.cni.cncf.io/networks": "nowhere" });
+    ctx.create(&lost).await?;
+    ctx.wait_event_that("lost", "FailedCreatePodSandBox", "nowhere").await?;
+    ctx.delete("lost").await?;
+    ctx.wait_gone("lost").await
 }
 
 pub(super) async fn host_network_pods_share_the_nodes(ctx: Ctx) -> Result<()> {
