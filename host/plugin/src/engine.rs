@@ -3,26 +3,26 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Component;
-use wasmtime::{
-    Config, Enabled, Engine, EngineWeak, OptLevel, PoolingAllocationConfig, Store, UpdateDeadline, WasmBacktraceDetails,
-};
+use wasmtime::{Config, Enabled, Engine, OptLevel, PoolingAllocationConfig, Store, WasmBacktraceDetails};
 
 use crate::error::CallError;
 use crate::state::{MAX_INSTANCES, MAX_TABLE};
 
-/// How often a running guest is looked at.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+mod budget;
+mod clock;
+#[cfg(test)]
+mod tests;
 
-/// The clock goes on for so many ticks when no guest runs any more: starting it costs more than most calls.
-const IDLE_TICKS: u32 = 10;
+pub(crate) use budget::{Budget, Pace};
+use clock::Clock;
 
 /// Instances that may be there at the same time, of all plugins together. One with several memories takes as many.
 const SLOTS: usize = 128;
@@ -33,8 +33,6 @@ const KEPT_SLOTS: u32 = 16;
 
 /// Guests that compute for long share these threads, so that they can never take the agent's own.
 const GUEST_THREADS: usize = 2;
-/// What a guest may compute at a stretch on the thread of its caller; looked at when the clock ticks.
-const STRETCH: Duration = Duration::from_millis(1);
 
 /// The settings under which plugins are compiled and run. A compiler in another process must use the same.
 pub(crate) fn settings() -> Config {
@@ -185,27 +183,7 @@ impl PluginEngine {
 
     /// Gives the next calls in this store so much processor time together. It ends with the returned value.
     pub(crate) fn budget<T: 'static>(&self, store: &mut Store<T>, budget: Duration, pace: &Pace) -> Budget {
-        let meter = Arc::new(Meter::default());
-        let pace = pace.clone();
-        let limit = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
-        let running = Arc::clone(&meter);
-        store.epoch_deadline_callback(move |_| {
-            // Time that the guest spends waiting in a host function is not its own: what counts is what the thread worked.
-            let stretch = running.stretch();
-            if running.used.load(Ordering::Relaxed).saturating_add(stretch) >= limit {
-                Ok(UpdateDeadline::Interrupt)
-            } else if Duration::from_nanos(stretch) < STRETCH {
-                Ok(UpdateDeadline::Continue(1))
-            } else {
-                pace.0.store(true, Ordering::Relaxed);
-                Ok(UpdateDeadline::Yield(1))
-            }
-        });
-        store.set_epoch_deadline(1);
-        Budget {
-            meter,
-            _ticking: self.clock.run(),
-        }
+        Budget::new(store, budget, pace, self.clock.run())
     }
 }
 
@@ -215,16 +193,6 @@ impl Drop for PluginEngine {
         if let Some(guests) = self.guests.take() {
             guests.shutdown_background();
         }
-    }
-}
-
-/// Whether a call has computed for long at a stretch.
-#[derive(Clone, Default)]
-pub(crate) struct Pace(Arc<AtomicBool>);
-
-impl Pace {
-    pub(crate) fn is_long(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -246,212 +214,5 @@ impl<'a> Visit<'a> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         self.all.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Processor time of one call, counted while its future is polled.
-#[derive(Default)]
-struct Meter {
-    used: AtomicU64,
-    /// The thread's clock when the present poll began.
-    since: AtomicU64,
-}
-
-impl Meter {
-    /// What the present poll has taken so far.
-    fn stretch(&self) -> u64 {
-        thread_time().saturating_sub(self.since.load(Ordering::Relaxed))
-    }
-}
-
-/// Processor time of the calling thread, in nanoseconds.
-fn thread_time() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or_default())
-}
-
-/// A call's processor time: set, counted and, through the clock it keeps running, enforced.
-pub(crate) struct Budget {
-    meter: Arc<Meter>,
-    _ticking: Ticking,
-}
-
-impl Budget {
-    pub(crate) async fn count<F: Future>(&self, future: F) -> F::Output {
-        let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx: &mut Context<'_>| {
-            // One poll runs on one thread, and so does the callback within it.
-            let start = thread_time();
-            self.meter.since.store(start, Ordering::Relaxed);
-            let poll: Poll<F::Output> = future.as_mut().poll(cx);
-            let spent = thread_time().saturating_sub(start);
-            self.meter.used.fetch_add(spent, Ordering::Relaxed);
-            poll
-        })
-        .await
-    }
-
-    pub(crate) fn spent(&self) -> Duration {
-        Duration::from_nanos(self.meter.used.load(Ordering::Relaxed))
-    }
-}
-
-/// Increments the engine's epoch from a thread of its own: a task would stand still where it is needed most, on a busy
-/// runtime. It sleeps when no guest has run for a while.
-struct Clock {
-    shared: Arc<ClockState>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct ClockState {
-    running: AtomicUsize,
-    asleep: AtomicBool,
-    stop: AtomicBool,
-}
-
-impl Clock {
-    fn start(engine: EngineWeak) -> std::io::Result<Self> {
-        let shared = Arc::new(ClockState::default());
-        let state = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("witlet-epochs".to_owned()).spawn(move || {
-            let mut idle = IDLE_TICKS;
-            while !state.stop.load(Ordering::Acquire) {
-                if state.running.load(Ordering::Acquire) > 0 {
-                    idle = 0;
-                } else if idle < IDLE_TICKS {
-                    idle += 1;
-                } else {
-                    state.asleep.store(true, Ordering::SeqCst);
-                    // A call that began before it could see that has not woken the thread.
-                    if state.running.load(Ordering::SeqCst) == 0 {
-                        thread::park();
-                    }
-                    state.asleep.store(false, Ordering::SeqCst);
-                    idle = 0;
-                    continue;
-                }
-                thread::sleep(TICK);
-                // Weak, so that the thread alone does not keep all compiled code alive.
-                match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => return,
-                }
-            }
-        })?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
-    }
-
-    fn run(&self) -> Ticking {
-        self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.asleep.load(Ordering::SeqCst)
-            && let Some(thread) = &self.thread
-        {
-            thread.thread().unpark();
-        }
-        Ticking {
-            shared: Arc::clone(&self.shared),
-        }
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-        }
-    }
-}
-
-/// The clock runs as long as one of these lives.
-struct Ticking {
-    shared: Arc<ClockState>,
-}
-
-impl Drop for Ticking {
-    fn drop(&mut self) {
-        self.shared.running.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use wasmtime::{Instance, Module, Trap};
-
-    use super::*;
-
-    /// The budget of a bare store must end a loop: nothing else in this test could.
-    #[tokio::test]
-    async fn a_budget_brings_its_clock() {
-        let engine = PluginEngine::new().unwrap();
-        let module = Module::new(engine.wasmtime(), "(module (func (export \"f\") (loop (br 0))))").unwrap();
-        let mut store = Store::new(engine.wasmtime(), ());
-        let pace = Pace::default();
-        let budget = engine.budget(&mut store, Duration::from_millis(30), &pace);
-        let call = async move {
-            let result = budget
-                .count(async {
-                    let instance = Instance::new_async(&mut store, &module, &[]).await?;
-                    let f = instance.get_typed_func::<(), ()>(&mut store, "f")?;
-                    f.call_async(&mut store, ()).await
-                })
-                .await;
-            (result, budget.spent(), thread::current().name().map(str::to_owned))
-        };
-        let ended = tokio::time::timeout(Duration::from_secs(60), engine.run_short(call, &pace));
-        let (result, spent, thread) = ended.await.unwrap().unwrap();
-        assert!(pace.is_long());
-        assert_eq!(thread.as_deref(), Some("witlet-guest"), "it leaves its caller's thread");
-        assert_eq!(result.unwrap_err().downcast_ref::<Trap>(), Some(&Trap::Interrupt));
-        assert!(spent >= Duration::from_millis(30), "{spent:?}");
-    }
-
-    #[tokio::test]
-    async fn so_many_instances_fit_and_no_more() {
-        let engine = PluginEngine::new().unwrap();
-        let text = "(module (memory 1) (table 1 funcref) (func (export \"f\")))";
-        let module = Module::new(engine.wasmtime(), text).unwrap();
-        let mut held = Vec::new();
-        for _ in 0..SLOTS {
-            let room = engine.slots(1, Duration::ZERO).await.unwrap();
-            let mut store = Store::new(engine.wasmtime(), ());
-            Instance::new_async(&mut store, &module, &[]).await.unwrap();
-            held.push((store, room));
-        }
-        assert!(engine.is_crowded());
-        let error = engine.slots(1, Duration::from_millis(1)).await.unwrap_err();
-        assert!(matches!(error, CallError::Overload(_)), "{error}");
-        held.clear();
-        assert!(!engine.is_crowded());
-        assert!(engine.slots(1, Duration::ZERO).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_short_call_stays_where_it_is() {
-        let engine = PluginEngine::new().unwrap();
-        let here = thread::current().id();
-        let call = async {
-            tokio::task::yield_now().await;
-            thread::current().id()
-        };
-        let there = engine.run_short(call, &Pace::default()).await.unwrap();
-        assert_eq!(there, here);
-    }
-
-    #[tokio::test]
-    async fn waiting_is_not_working() {
-        let engine = PluginEngine::new().unwrap();
-        let mut store = Store::new(engine.wasmtime(), ());
-        let budget = engine.budget(&mut store, Duration::from_millis(20), &Pace::default());
-        budget.count(tokio::time::sleep(Duration::from_millis(100))).await;
-        assert!(budget.spent() < Duration::from_millis(100));
     }
 }
