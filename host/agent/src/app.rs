@@ -113,7 +113,7 @@ impl Agent {
         enforce_reserved(&*ports.cgroups, &*ports.events, &config.reserved).await?;
 
         let status = StatusWriter::new(ports.pods.clone(), sources.api.clone(), metrics.clone());
-        let runtime_watch = RuntimeWatch::new(ports.runtime.clone(), rules_out, config.intervals.runtime_status);
+        let runtime_watch = RuntimeWatch::new(&ports, rules_out, config.intervals.runtime_status);
         let runtime_health = runtime_watch.health();
         // Before the first pod: whether the network is up, and what the runtime can do.
         runtime_watch.check().await;
@@ -207,6 +207,7 @@ impl Agent {
         let now = metrics::now::Now {
             node_name: context.node.node_name.clone(),
             cgroup_v2: context.node.cgroup_v2,
+            context: context.clone(),
             sources: sources.clone(),
             listed: listed.clone(),
             pleg: pleg_health,

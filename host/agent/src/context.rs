@@ -1,5 +1,6 @@
 //! What every task of the agent shares.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use witlet_core::admission;
 use witlet_core::config::NodeSettings;
 use witlet_core::desired::Rejection;
 use witlet_core::ids::PodUid;
-use witlet_core::node::current_allocatable;
+use witlet_core::node::{current_allocatable, host_ips};
 use witlet_core::plan::{Note, Rules};
 use witlet_core::resources::Quantity;
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
@@ -120,6 +121,18 @@ pub struct Context {
 impl Context {
     pub fn pod_dir(&self, uid: &PodUid) -> PathBuf {
         self.node.root_dir.join("pods").join(uid.as_str())
+    }
+
+    /// The node as pods see it now: a cloud may give it its addresses later, and they may change.
+    pub fn settings(&self) -> Cow<'_, NodeSettings> {
+        let ips = host_ips(self.ports.nodes.current().as_deref(), &self.node.node_ips);
+        if ips == self.node.node_ips {
+            return Cow::Borrowed(&self.node);
+        }
+        Cow::Owned(NodeSettings {
+            node_ips: ips,
+            ..self.node.clone()
+        })
     }
 
     /// What pods may use together, as the node's object says now.

@@ -261,11 +261,14 @@ impl Images {
         credentials: &mut Option<Vec<Credential>>,
     ) -> bool {
         let decide = |shown: &[Credential]| self.records.decide(&self.verification, asked.written, &image.id, shown);
-        if decide(&[]) == Decision::Use {
+        let checks = &asked.context.metrics.kubelet.credential_checks;
+        if let (Decision::Use, outcome) = decide(&[]) {
+            checks.add(&[outcome]);
             return true;
         }
         let found = self.credentials(asked, name, keyring).await;
-        let decision = decide(&found);
+        let (decision, outcome) = decide(&found);
+        checks.add(&[outcome]);
         *credentials = Some(found);
         match decision {
             Decision::Use => true,
@@ -283,8 +286,13 @@ impl Images {
         let repository = image::repository(name);
         let mut found = keyring.lookup(&repository);
         found.extend(self.docker_files.lookup(&repository, Instant::now()));
-        found.extend(provider::lookup(&self.providers, &repository, asked.pod, &asked.context.ports.objects).await);
+        found.extend(self.ask_providers(asked, &repository).await);
         found
+    }
+
+    async fn ask_providers(&self, asked: &Asked<'_>, repository: &str) -> Vec<Credential> {
+        let Context { ports, metrics, .. } = asked.context;
+        provider::lookup(&self.providers, repository, asked.pod, &ports.objects, metrics).await
     }
 
     async fn pull(
@@ -371,6 +379,11 @@ impl Images {
     /// Images were removed: `present` are those that are left. Records of others go, if they are older than `until`.
     pub fn prune_records(&self, present: &[Image], until: Timestamp) {
         self.records.prune(present, until);
+    }
+
+    /// Intents and records of pulls that are on disk.
+    pub fn pull_records(&self) -> (usize, usize) {
+        self.records.counts()
     }
 
     /// The pod is gone.

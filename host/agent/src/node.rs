@@ -3,6 +3,7 @@
 //! [`RuntimeWatch`]: in the runtime's status, out [`Rules`] for all pods. [`NodeLoop`]: in machine facts and health, out the
 //! node object (registered, then its status patched) and the lease.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +13,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use witlet_core::node::{
     MachineFacts, NodeConfig, NodeState, Outage, Pressure, RuntimeCondition, RuntimeHandler, RuntimeHealth as State,
-    WrittenStatus, build_node, build_status, is_ready, may_report, rebooted, report_after, transitions, worth_writing,
+    WrittenStatus, build_node, build_status, host_ips, is_ready, may_report, rebooted, report_after, transitions,
+    worth_writing,
 };
 use witlet_core::plan::Rules;
 use witlet_ports::Result;
+use witlet_ports::api::Nodes;
 use witlet_ports::runtime::{Handler, Runtime, Status};
 
 use self::addresses::Resolved;
 pub use self::addresses::{ReadAddresses, resolve};
-use crate::context::Context;
+use crate::context::{Context, Ports};
 use crate::pleg;
 
 mod addresses;
@@ -62,17 +65,24 @@ impl RuntimeHealth {
     }
 }
 
+/// What holds for all pods, as far as others say it: the runtime of the network, the node's object of its addresses.
 pub struct RuntimeWatch {
     runtime: Arc<dyn Runtime>,
+    nodes: Arc<dyn Nodes>,
+    /// Where the node's object does not tell.
+    machine_ips: Vec<IpAddr>,
     rules: watch::Sender<Arc<Rules>>,
     health: Arc<RuntimeHealth>,
     interval: Duration,
 }
 
 impl RuntimeWatch {
-    pub fn new(runtime: Arc<dyn Runtime>, rules: watch::Sender<Arc<Rules>>, interval: Duration) -> Self {
+    pub fn new(ports: &Ports, rules: watch::Sender<Arc<Rules>>, interval: Duration) -> Self {
+        let machine_ips = rules.borrow().node_ips.clone();
         Self {
-            runtime,
+            runtime: ports.runtime.clone(),
+            nodes: ports.nodes.clone(),
+            machine_ips,
             rules,
             health: Arc::default(),
             interval,
@@ -103,6 +113,14 @@ impl RuntimeWatch {
 
     /// Asks the runtime once.
     pub async fn check(&self) {
+        let ips = host_ips(self.nodes.current().as_deref(), &self.machine_ips);
+        self.rules.send_if_modified(|rules| {
+            let differs = rules.node_ips != ips;
+            if differs {
+                Arc::make_mut(rules).node_ips = ips;
+            }
+            differs
+        });
         let status = match self.runtime.status().await {
             Ok(status) => status,
             Err(error) => {

@@ -155,6 +155,11 @@ impl StatusWriter {
         self.lock().latest.get(uid).map(|l| l.status.clone())
     }
 
+    /// Of all pods.
+    pub fn all(&self) -> Vec<Arc<PodStatus>> {
+        self.lock().latest.values().map(|l| l.status.clone()).collect()
+    }
+
     /// Writes the final status, and deletes the object if that is what was waited for. Returns when it is done.
     pub async fn finish(&self, want: &DesiredPod, memory: &PodMemory) -> Result<()> {
         if want.source == Source::Runtime || want.removed {

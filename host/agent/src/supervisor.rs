@@ -100,6 +100,8 @@ pub struct Supervisor {
     burstable: watch::Sender<Option<u64>>,
     /// Pods that have a cgroup, while they are being listed.
     cgroups: JoinSet<Vec<PodUid>>,
+    /// Why everything is looked at now, in the words of the metrics of resizes.
+    trigger: &'static str,
 }
 
 struct Finished {
@@ -134,6 +136,7 @@ impl Supervisor {
             waiting: BTreeMap::new(),
             burstable: watch::channel(None).0,
             cgroups: JoinSet::new(),
+            trigger: "periodic_retry",
         }
     }
 
@@ -153,13 +156,23 @@ impl Supervisor {
         loop {
             self.context.sync_loop.enter();
             self.reconcile();
+            self.trigger = "periodic_retry";
             // Cancel-safe: sets are looked at whole, JoinSet keeps what was not taken, an interval keeps its tick.
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = self.sources.api.changed() => if changed.is_err() { return },
-                changed = self.sources.files.changed() => if changed.is_err() { return },
+                changed = self.sources.api.changed() => {
+                    if changed.is_err() { return }
+                    self.trigger = "pod_updated";
+                }
+                changed = self.sources.files.changed() => {
+                    if changed.is_err() { return }
+                    self.trigger = "pod_updated";
+                }
                 _ = self.runtime_pods.changed() => {}
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    self.ended(ended);
+                    self.trigger = "pod_terminated";
+                }
                 Some(Ok((uid, clean))) = self.cleanups.join_next() => {
                     self.cleaning.remove(&uid);
                     if clean {
@@ -243,6 +256,7 @@ impl Supervisor {
                 Verdict::Wait => continue,
             }
             self.finished.remove(uid);
+            self.trigger = "pods_added";
             self.spawn(desired, pod.clone(), wanted, listed.contains_key(uid));
         }
         if !ready {

@@ -27,7 +27,7 @@ mod registration;
 #[cfg(test)]
 mod tests;
 
-pub use addresses::{AddressError, check_node_ip, node_addresses};
+pub use addresses::{AddressError, check_node_ip, host_ips, node_addresses};
 pub use conditions::{Pressure, Transition, transitions};
 pub use health::{RuntimeCondition, RuntimeHealth};
 pub use outage::{Lasted, Outage};

@@ -359,6 +359,16 @@ pub fn decide(policy: &Verification, image: &str, known: Known<'_>, credentials:
     }
 }
 
+/// What metrics call the answer to a question.
+pub fn outcome(policy: &Verification, image: &str, known: Known<'_>, decision: &Decision) -> &'static str {
+    match (known, decision) {
+        (Known::Unreadable, _) => "error",
+        _ if !policy.required(image, known != Known::Nothing) => "credentialPolicyAllowed",
+        (_, Decision::Pull) => "mustAuthenticate",
+        (_, Decision::Use | Decision::UseAndRemember(_)) => "credentialRecordFound",
+    }
+}
+
 impl Access {
     fn admits(&self, shown: &PullSecret) -> Option<Decision> {
         let room = self.kubernetes_secrets.len() < REMEMBERED;

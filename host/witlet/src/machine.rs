@@ -14,7 +14,7 @@ use witlet_core::node::{
     MachineFacts, NodeConfig, allocatable, check_reservations, machine_capacity, node_addresses, parse_taints,
 };
 use witlet_core::resources::Quantity;
-use witlet_core::resources::kubepods::kubepods;
+use witlet_core::resources::kubepods::{kubepods, unreserved};
 use witlet_core::resources::reserved::{self, Enforcement, Reserved};
 use witlet_core::stats::cadvisor;
 use witlet_core::stats::pressure::Signal;
@@ -135,6 +135,7 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
             .iter()
             .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
             .collect(),
+        unreserved: unreserved(&facts, &config),
         cgroup_v2: hierarchy.version() == Version::V2,
         hugepage_sizes: facts.hugepages.keys().map(|bytes| kernel_size(*bytes)).collect(),
         swap_available: hierarchy.version() == Version::V2 && facts.swap_bytes > 0,

@@ -23,6 +23,8 @@ use witlet_core::keyring::{Credential, Keyring, Source};
 use witlet_core::pull_records::PullAccount;
 use witlet_ports::api::{Objects, TokenRequest};
 
+use crate::metrics::Metrics;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const PURGE: Duration = Duration::from_secs(900);
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -108,10 +110,11 @@ pub(super) async fn lookup(
     repository: &str,
     pod: &Pod,
     objects: &Arc<dyn Objects>,
+    metrics: &Arc<Metrics>,
 ) -> Vec<Credential> {
     let mut keyring = Keyring::default();
     for provider in providers.iter().filter(|p| p.config.is_for(repository)) {
-        if let Some((answer, source)) = provider.ask(repository, pod, objects).await {
+        if let Some((answer, source)) = provider.ask(repository, pod, objects, metrics).await {
             keyring.add(answer.logins, &source);
         }
     }
@@ -137,7 +140,13 @@ impl Provider {
         })
     }
 
-    async fn ask(&self, image: &str, pod: &Pod, objects: &Arc<dyn Objects>) -> Option<(Answer, Source)> {
+    async fn ask(
+        &self,
+        image: &str,
+        pod: &Pod,
+        objects: &Arc<dyn Objects>,
+        metrics: &Arc<Metrics>,
+    ) -> Option<(Answer, Source)> {
         let (who, token, source) = match &self.config.token_attributes {
             None => (Who::default(), String::new(), Source::Node),
             Some(attributes) => self.account(attributes, pod, objects).await?,
@@ -150,7 +159,7 @@ impl Provider {
         if let Some(answer) = kept {
             return Some((answer, source));
         }
-        match self.run(image, token, who.annotations.clone()).await {
+        match self.run(image, token, who.annotations.clone(), metrics).await {
             Ok(answer) => {
                 self.keep(&answer, who);
                 Some((answer, source))
@@ -242,7 +251,13 @@ impl Provider {
     }
 
     /// Whoever asks the same while the program runs waits with the first.
-    async fn run(&self, image: &str, token: String, annotations: BTreeMap<String, String>) -> Result<Answer, String> {
+    async fn run(
+        &self,
+        image: &str,
+        token: String,
+        annotations: BTreeMap<String, String>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Answer, String> {
         let question = Question {
             image: image.to_owned(),
             token,
@@ -252,7 +267,17 @@ impl Provider {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = || {
                 let (config, program) = (self.config.clone(), self.program.clone());
-                let job = tokio::spawn(exec(config, program, question.clone()));
+                let (question, metrics) = (question.clone(), metrics.clone());
+                let job = tokio::spawn(async move {
+                    let began = Instant::now();
+                    let name = config.name.clone();
+                    let result = exec(config, program, question).await;
+                    metrics.kubelet.credential_provider.took(&[&name], began.elapsed());
+                    if result.is_err() {
+                        metrics.kubelet.credential_provider_errors.add(&[&name]);
+                    }
+                    result
+                });
                 let job = job.map(|joined| joined.unwrap_or_else(|e| Err(e.to_string())));
                 job.boxed().shared()
             };

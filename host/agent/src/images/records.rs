@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::warn;
 use witlet_core::keyring::Credential;
-use witlet_core::pull_records::{Access, Decision, Known, PullIntent, PulledRecord, Verification, decide, file_name};
+use witlet_core::pull_records::{
+    Access, Decision, Known, PullIntent, PulledRecord, Verification, decide, file_name, outcome,
+};
 use witlet_core::runtime::Image;
 
 const TEMPORARY: &str = ".tmp";
@@ -37,14 +39,21 @@ impl Records {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// May a pod that would pull with these credentials use the image `reference`, which it calls `image`?
+    /// Files of intents and of records.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let _intents = self.lock();
+        (files(&self.pulling).len(), files(&self.pulled).len())
+    }
+
+    /// May a pod that would pull with these credentials use the image `reference`, which it calls `image`? And what metrics
+    /// call that.
     pub(super) fn decide(
         &self,
         policy: &Verification,
         image: &str,
         reference: &str,
         credentials: &[Credential],
-    ) -> Decision {
+    ) -> (Decision, &'static str) {
         let intents = self.lock();
         let record = self.record(reference);
         let known = match &record {
@@ -60,7 +69,9 @@ impl Records {
                 Ok(None) => Known::Nothing,
             },
         };
-        decide(policy, image, known, credentials)
+        let decision = decide(policy, image, known, credentials);
+        let outcome = outcome(policy, image, known, &decision);
+        (decision, outcome)
     }
 
     /// Writes down that a pull begins.

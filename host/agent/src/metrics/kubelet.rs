@@ -99,6 +99,14 @@ meters! {
             "[BETA] Number of successful image volume mounts."
         requested_resizes "kubelet_container_requested_resizes_total" ["resource", "requirement", "operation"]
             "[ALPHA] Number of requested resizes, counted at the container level. Different resources on the same container are counted separately. The 'requirement' label refers to 'memory' or 'limits'; the 'operation' label can be one of 'add', 'remove', 'increase' or 'decrease'."
+        infeasible_resizes "kubelet_pod_infeasible_resizes_total" ["reason_detail"]
+            "[ALPHA] Number of infeasible resizes for pods."
+        deferred_resizes "kubelet_pod_deferred_accepted_resizes_total" ["retry_trigger"]
+            "[ALPHA] Cumulative number of resizes that were accepted after being deferred."
+        credential_checks "kubelet_imagemanager_image_mustpull_checks_total" ["result"]
+            "[ALPHA] Counter for how many times kubelet checked whether credentials need to be re-verified to access an image"
+        credential_provider_errors "kubelet_credential_provider_plugin_errors_total" ["plugin_name"]
+            "[ALPHA] Number of errors from credential provider plugin"
         images_removed "kubelet_image_garbage_collected_total" ["reason"]
             "[ALPHA] Total number of images garbage collected by the kubelet, whether through disk usage or image age."
     }
@@ -125,6 +133,8 @@ meters! {
             "[ALPHA] Duration in seconds to start a pod, excluding time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch"
         resize "kubelet_pod_resize_duration_milliseconds" ["success"] RESIZE_BOUNDS
             "[ALPHA] Duration in milliseconds to actuate a pod resize"
+        credential_provider "kubelet_credential_provider_plugin_duration" ["plugin_name"] DEFAULT_BOUNDS
+            "[ALPHA] Duration of execution in seconds for credential provider plugin"
         image_pull "kubelet_image_pull_duration_seconds" ["image_size_in_bytes"] PULL_BOUNDS
             "[ALPHA] Duration in seconds to pull an image."
         volume_count "kubelet_volume_metric_collection_duration_seconds" ["metric_source"] DEFAULT_BOUNDS

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::PodStatus;
 use tokio::sync::watch;
 use witlet_core::desired::is_mirror;
 use witlet_core::stats::reading::{Filesystem, Pod, Readings};
 use witlet_ports::meter::About;
 use witlet_ports::sink::Family;
 
+use crate::context::Context;
 use crate::pleg::{Health, RuntimePods};
 use crate::stats::Stats;
 use crate::supervisor::Sources;
@@ -16,6 +18,7 @@ use crate::supervisor::Sources;
 pub struct Now {
     pub node_name: String,
     pub cgroup_v2: bool,
+    pub context: Arc<Context>,
     pub sources: Sources,
     pub listed: watch::Receiver<RuntimePods>,
     pub pleg: Arc<Health>,
@@ -63,6 +66,26 @@ const RUNNING: About = About::new(
     "[ALPHA] Number of containers currently running",
     &["container_state"],
 );
+const PENDING_RESIZES: About = About::new(
+    "kubelet_pod_pending_resizes",
+    "[ALPHA] Number of pending resizes for pods.",
+    &["reason"],
+);
+const RESIZES: About = About::new(
+    "kubelet_pod_in_progress_resizes",
+    "[ALPHA] Number of in-progress resizes for pods.",
+    &[],
+);
+const PULL_INTENTS: About = About::new(
+    "kubelet_imagemanager_ondisk_pullintents",
+    "[ALPHA] Number of ImagePullIntents stored on disk.",
+    &[],
+);
+const PULL_RECORDS: About = About::new(
+    "kubelet_imagemanager_ondisk_pulledrecords",
+    "[ALPHA] Number of ImagePulledRecords stored on disk.",
+    &[],
+);
 const LAST_SEEN: About = About::new(
     "kubelet_pleg_last_seen_seconds",
     "[ALPHA] Timestamp in seconds when PLEG was last seen active.",
@@ -82,6 +105,10 @@ impl Now {
             one(CGROUP_VERSION, if self.cgroup_v2 { 2.0 } else { 1.0 }),
             PROVIDER.gauge([(vec!["cadvisor"], 1.0)]),
         ];
+        let (intents, records) = self.context.images.pull_records();
+        all.push(one(PULL_INTENTS, intents as f64));
+        all.push(one(PULL_RECORDS, records as f64));
+        all.extend(resizes(&self.context.status.all()));
         all.extend(self.pods());
         all.extend(self.runtime());
         if let Some(at) = self.pleg.last_list() {
@@ -127,6 +154,26 @@ impl Now {
             RUNNING.gauge(states.into_iter().map(|(state, n)| (vec![state], n))),
         ]
     }
+}
+
+/// As the pods' statuses tell of them.
+fn resizes(statuses: &[Arc<PodStatus>]) -> Vec<Family> {
+    let mut pending: BTreeMap<String, f64> = BTreeMap::new();
+    let mut in_progress = 0.0;
+    for condition in statuses.iter().flat_map(|s| s.conditions.iter().flatten()) {
+        match condition.type_.as_str() {
+            "PodResizePending" => {
+                let reason = condition.reason.as_deref().unwrap_or_default().to_lowercase();
+                *pending.entry(reason).or_default() += 1.0;
+            }
+            "PodResizeInProgress" => in_progress += 1.0,
+            _ => {}
+        }
+    }
+    vec![
+        PENDING_RESIZES.gauge(pending.iter().map(|(reason, n)| (vec![reason.as_str()], *n))),
+        RESIZES.gauge([(vec![], in_progress)]),
+    ]
 }
 
 type Value = (About, fn(&Filesystem) -> u64);
@@ -262,6 +309,31 @@ mod tests {
             logs: Usage::default(),
             hosts_file: Usage::default(),
         }
+    }
+
+    #[test]
+    fn resizes_are_counted_from_the_statuses() {
+        let status = |conditions: &[(&str, &str)]| -> Arc<PodStatus> {
+            let one =
+                |(kind, reason): &(&str, &str)| serde_json::json!({ "type": kind, "status": "True", "reason": reason });
+            let list: Vec<_> = conditions.iter().map(one).collect();
+            Arc::new(serde_json::from_value(serde_json::json!({ "conditions": list })).unwrap_or_default())
+        };
+        let text = crate::metrics::text(&resizes(&[
+            status(&[("Ready", ""), ("PodResizePending", "Deferred")]),
+            status(&[("PodResizePending", "Deferred"), ("PodResizeInProgress", "Error")]),
+            status(&[("PodResizePending", "Infeasible")]),
+            status(&[]),
+        ]));
+        for line in [
+            "kubelet_pod_pending_resizes{reason=\"deferred\"} 2",
+            "kubelet_pod_pending_resizes{reason=\"infeasible\"} 1",
+            "kubelet_pod_in_progress_resizes 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}: {text}");
+        }
+        let none = crate::metrics::text(&resizes(&[]));
+        assert!(none.lines().any(|l| l == "kubelet_pod_in_progress_resizes 0"), "{none}");
     }
 
     #[test]

@@ -66,6 +66,10 @@ pub fn remove_pod_dir(dir: &Path) -> io::Result<()> {
         }
         fs::remove_dir(&volumes)?;
     }
+    // What is bound there may lie on the same filesystem, where it does not look like a mount.
+    if dir.join("volume-subpaths").exists() {
+        return Err(io::Error::other("subPaths of volumes are still there"));
+    }
     let root = rustix::fs::stat(dir)?.st_dev;
     remove_on_device(dir, root)
 }
@@ -109,6 +113,12 @@ mod tests {
         assert!(remove_pod_dir(&pod).is_err());
         assert_eq!(fs::read_to_string(volume.join("data")).unwrap(), "precious");
         fs::remove_file(volume.join("data")).unwrap();
+        let part = pod.join("volume-subpaths/v/c/0");
+        make_dir(&part, 0o750).unwrap();
+        fs::write(part.join("data"), "precious").unwrap();
+        assert!(remove_pod_dir(&pod).is_err());
+        assert_eq!(fs::read_to_string(part.join("data")).unwrap(), "precious");
+        fs::remove_dir_all(pod.join("volume-subpaths")).unwrap();
         remove_pod_dir(&pod).unwrap();
         assert!(!pod.exists());
     }

@@ -24,7 +24,8 @@ pub(super) struct Target<'a> {
 
 /// Where hooks reach a pod: at its sandbox, which has no address of its own on the node's network.
 pub(super) fn address(context: &Context, have: &ObservedPod) -> Option<IpAddr> {
-    have.ips().first().or(context.node.node_ips.first()).copied()
+    let of_node = || context.settings().node_ips.first().copied();
+    have.ips().first().copied().or_else(of_node)
 }
 
 /// Runs one handler to its end. It has no time limit of its own.

@@ -47,7 +47,8 @@ pub(super) async fn configure(context: &Context, want: &DesiredPod, state: &Stat
     let parent = context.ports.cgroups.parent(&want.uid(), qos_class(&want.pod));
     let groups = state.published.values().filter_map(|volume| volume.group);
     let volume_groups = config::volume_groups(&want.pod, groups);
-    let config = config::sandbox(&want.pod, &context.node, attempt, &parent, user.clone(), &volume_groups)
+    let node = context.settings();
+    let config = config::sandbox(&want.pod, &node, attempt, &parent, user.clone(), &volume_groups)
         .map_err(|e| Error::terminal(e.message))?;
     Ok(Configured {
         config,
@@ -80,7 +81,7 @@ pub(super) async fn create(
 
 async fn run(context: &Context, want: &DesiredPod, state: &State, attempt: u32) -> Result<Receipt> {
     let Configured { config, handler, .. } = configure(context, want, state, attempt).await?;
-    for note in config::dns(&want.pod, &context.node).1 {
+    for note in config::dns(&want.pod, &context.settings()).1 {
         if note.reason == "MissingClusterDNS" {
             let events = &context.ports.events;
             events.node(note.warning, &note.reason, dns::MISSING_CLUSTER_DNS);

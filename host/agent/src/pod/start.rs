@@ -272,7 +272,8 @@ impl Start<'_> {
         let pod_dir = context.pod_dir(&want.uid());
         let text = |e: std::io::Error| e.to_string();
         let ips = state.have.ips();
-        let hosts = config::hosts_file(&want.pod, &context.node, ips);
+        let node = context.settings();
+        let hosts = config::hosts_file(&want.pod, &node, ips);
         let hosts_file = files::write_hosts(&pod_dir, &hosts).map_err(text)?;
         let message_path = spec.termination_message_path.as_deref().unwrap_or_default();
         let termination_log = match message_path {
@@ -313,7 +314,7 @@ impl Start<'_> {
         };
         let mut inputs = ContainerInputs {
             pod: &want.pod,
-            node: &context.node,
+            node: &node,
             container: spec,
             kind: self.kind,
             restart_count: self.restart_count,

@@ -84,7 +84,7 @@ impl Supervisor {
                 &self.context.admission,
             );
             match verdict {
-                Ok(()) => grant(&self.context, &uid, entry),
+                Ok(()) => grant(&self.context, &uid, entry, self.trigger),
                 Err(refusal) => refuse(&self.context, entry, refusal),
             }
         }
@@ -120,7 +120,11 @@ impl Supervisor {
     }
 }
 
-fn grant(context: &Context, uid: &PodUid, entry: &mut Entry) {
+fn grant(context: &Context, uid: &PodUid, entry: &mut Entry, trigger: &str) {
+    let waited = |pending: &PendingResize| pending.reason == PendingReason::Deferred;
+    if entry.desired.borrow().resize.pending.as_ref().is_some_and(waited) {
+        context.metrics.kubelet.deferred_resizes.add(&[trigger]);
+    }
     let pod = entry.wanted.clone();
     let generation = pod.metadata.generation.unwrap_or(0);
     context.allocations.allocated.set(uid, &PodResources::of(&pod));
@@ -142,6 +146,7 @@ fn refuse(context: &Context, entry: &mut Entry, refusal: allocation::Refusal) {
         generation,
     };
     if pending.reason == PendingReason::Infeasible {
+        context.metrics.kubelet.infeasible_resizes.add(&[refusal.detail]);
         entry.wish = Wish::Infeasible;
     }
     let before = entry.desired.borrow().resize.pending.clone();

@@ -7,14 +7,16 @@ use super::resources::request_of;
 use crate::admission::{self, Settings};
 use crate::config::NodeSettings;
 use crate::plan::restarts_for;
-use crate::resources::linux;
 use crate::resources::oom::is_static;
-use crate::resources::requests::MEMORY;
+use crate::resources::requests::{CPU, MEMORY, pod_requests};
+use crate::resources::{Quantity, linux};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     pub reason: PendingReason,
     pub message: String,
+    /// What metrics call it, where it is infeasible.
+    pub detail: &'static str,
 }
 
 /// May the pod have what its spec wants, beside what the `others` were allocated?
@@ -26,21 +28,41 @@ pub fn consider<'a>(
     machine: &NodeSettings,
     settings: &Settings,
 ) -> Result<(), Refusal> {
-    let infeasible = |message: &str| {
+    let infeasible = |message: &str, detail| {
         Err(Refusal {
             reason: PendingReason::Infeasible,
             message: message.into(),
+            detail,
         })
     };
     if is_static(wanted) {
-        return infeasible("In-place resize of static-pods is not supported");
+        return infeasible("In-place resize of static-pods is not supported", "static_pod");
     }
     if changes_swap(wanted, allocated, machine) {
-        return infeasible("In-place resize of containers with swap is not supported.");
+        return infeasible(
+            "In-place resize of containers with swap is not supported.",
+            "swap_limitation",
+        );
+    }
+    if let Some(message) = exceeds(wanted, machine) {
+        return infeasible(&message, "insufficient_node_allocatable");
     }
     admission::admit(wanted, others, node, settings).map_err(|refused| Refusal {
         reason: PendingReason::Deferred,
         message: refused.rejection.message,
+        detail: "",
+    })
+}
+
+/// Even with no other pod there would be no room. What eviction holds back counts as room.
+fn exceeds(wanted: &Pod, machine: &NodeSettings) -> Option<String> {
+    let requests = pod_requests(wanted);
+    let unit = |name: &str, amount: Quantity| if name == CPU { amount.millis() } else { amount.value() };
+    [MEMORY, CPU].into_iter().find_map(|name| {
+        let requested = unit(name, requests.get(name).copied().unwrap_or_default());
+        let capacity = unit(name, *machine.unreserved.get(name)?);
+        let text = || format!("Node didn't have enough capacity: {name}, requested: {requested}, capacity: {capacity}");
+        (requested > capacity).then(text)
     })
 }
 

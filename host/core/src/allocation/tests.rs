@@ -144,6 +144,31 @@ fn one_that_does_not_fit_is_deferred() {
 }
 
 #[test]
+fn more_than_the_node_has_is_never_given() {
+    let small = pod("u1", resources("100m", "64Mi"));
+    let machine = NodeSettings {
+        unreserved: [("cpu", "1"), ("memory", "1Gi")]
+            .map(|(name, amount)| (name.to_owned(), amount.parse().unwrap()))
+            .into(),
+        ..NodeSettings::default()
+    };
+    for (cpu, memory, told) in [
+        ("1001m", "64Mi", "cpu, requested: 1001, capacity: 1000"),
+        ("2", "2Gi", "memory, requested: 2147483648, capacity: 1073741824"),
+    ] {
+        let refused = decide(&pod("u1", resources(cpu, memory)), &small, &[], &machine).unwrap_err();
+        assert_eq!(refused.reason, PendingReason::Infeasible);
+        assert_eq!(refused.detail, "insufficient_node_allocatable");
+        assert_eq!(refused.message, format!("Node didn't have enough capacity: {told}"));
+    }
+    let all = pod("u1", resources("1", "1Gi"));
+    assert_eq!(decide(&all, &small, &[], &machine), Ok(()));
+    let other = pod("u2", resources("100m", "64Mi"));
+    let refused = decide(&all, &small, &[&other], &machine).unwrap_err();
+    assert_eq!(refused.reason, PendingReason::Deferred, "others may go");
+}
+
+#[test]
 fn static_pods_and_pods_with_swap_are_not_resized() {
     let mut small = pod("u1", resources("100m", "64Mi"));
     let mut large = pod("u1", resources("100m", "128Mi"));
@@ -183,6 +208,7 @@ fn static_pods_and_pods_with_swap_are_not_resized() {
     annotations.insert(ANNOTATION_CONFIG_SOURCE.into(), "file".into());
     let refused = decide(&large, &small, &[], &NodeSettings::default()).unwrap_err();
     assert_eq!(refused.message, "In-place resize of static-pods is not supported");
+    assert_eq!(refused.detail, "static_pod");
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub struct NodeSettings {
     pub memory_bytes: u64,
     /// What pods may use together, as long as the node's object does not say it.
     pub allocatable: BTreeMap<String, Quantity>,
+    /// What is not reserved of cpu and memory, eviction or not; empty where that is not known.
+    pub unreserved: BTreeMap<String, Quantity>,
     pub cgroup_v2: bool,
     /// Only the process that took too much memory is killed, not its whole container.
     pub single_process_oom_kill: bool,
@@ -86,6 +88,7 @@ impl Default for NodeSettings {
             cpu_cfs_period_us: crate::resources::linux::DEFAULT_PERIOD_US,
             memory_bytes: 0,
             allocatable: BTreeMap::new(),
+            unreserved: BTreeMap::new(),
             cgroup_v2: false,
             single_process_oom_kill: false,
             hugepage_sizes: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::NodeAddress;
+use k8s_openapi::api::core::v1::{Node, NodeAddress};
 
 use super::{MachineFacts, NodeConfig, address};
 
@@ -96,4 +96,23 @@ fn find(
     facts
         .default_address
         .ok_or_else(|| AddressError::None(config.name.clone()))
+}
+
+/// Under which addresses pods see their node: as its object says now, the internal ones before those for others, one of each
+/// family (the kubelet contract, pod 8.4 rule 20). Before it says so, those that the machine has.
+pub fn host_ips(node: Option<&Node>, machine: &[IpAddr]) -> Vec<IpAddr> {
+    let told = node
+        .iter()
+        .filter_map(|n| n.status.as_ref()?.addresses.as_ref())
+        .flatten();
+    let of = |kind: &'static str| {
+        let all = told.clone().filter(move |a| a.type_ == kind);
+        all.filter_map(|a| a.address.parse::<IpAddr>().ok())
+    };
+    let all: Vec<IpAddr> = of("InternalIP").chain(of("ExternalIP")).collect();
+    let Some(first) = all.first() else {
+        return machine.to_vec();
+    };
+    let second = all.iter().find(|ip| ip.is_ipv6() != first.is_ipv6());
+    [first].into_iter().chain(second).copied().collect()
 }

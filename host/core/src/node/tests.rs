@@ -514,3 +514,32 @@ fn the_nodes_object_says_what_pods_may_use() {
         expected.map(|(name, amount)| (name.to_owned(), amount)).into()
     );
 }
+
+#[test]
+fn pods_see_the_addresses_that_the_nodes_object_has() {
+    let machine: Vec<IpAddr> = vec!["10.0.0.9".parse().unwrap()];
+    let seen = |addresses: &[(&str, &str)]| {
+        let list: Vec<_> = addresses
+            .iter()
+            .map(|(t, a)| json!({ "type": t, "address": a }))
+            .collect();
+        let node: Node = serde_json::from_value(json!({ "status": { "addresses": list } })).unwrap();
+        let ips = host_ips(Some(&node), &machine);
+        ips.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(host_ips(None, &machine), machine);
+    assert_eq!(seen(&[("Hostname", "n"), ("InternalIP", "no address")]), ["10.0.0.9"]);
+    assert_eq!(
+        seen(&[("ExternalIP", "192.0.2.1"), ("InternalIP", "10.0.0.1")]),
+        ["10.0.0.1"],
+        "one of a family"
+    );
+    assert_eq!(
+        seen(&[
+            ("InternalIP", "fd00::1"),
+            ("InternalIP", "fd00::2"),
+            ("ExternalIP", "192.0.2.1")
+        ]),
+        ["fd00::1", "192.0.2.1"]
+    );
+}

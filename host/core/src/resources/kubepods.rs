@@ -26,13 +26,8 @@ pub struct KubepodsLimits {
 /// anything while it is idle. What eviction holds back is not kept from them: else nothing would ever be evicted.
 pub fn kubepods(facts: &MachineFacts, config: &NodeConfig, enforced: bool, pids: Option<i64>) -> KubepodsLimits {
     let capacity = machine_capacity(facts, config);
-    let left = |name: &str| {
-        let mut left = capacity.get(name).copied().unwrap_or_default();
-        for reserved in [&config.system_reserved, &config.kube_reserved] {
-            left = left.minus(reserved.get(name).copied().unwrap_or_default());
-        }
-        left.max(Quantity::ZERO)
-    };
+    let unreserved = unreserved(facts, config);
+    let left = |name: &str| unreserved.get(name).copied().unwrap_or_default();
     let bytes = |quantity: Quantity| u64::try_from(quantity.value()).unwrap_or(0);
     let memory = if enforced {
         left(MEMORY)
@@ -51,6 +46,18 @@ pub fn kubepods(facts: &MachineFacts, config: &NodeConfig, enforced: bool, pids:
             .filter_map(|name| Some((page_size(name)?, bytes(left(name)))))
             .collect(),
     }
+}
+
+/// The machine's capacity without what is reserved.
+pub fn unreserved(facts: &MachineFacts, config: &NodeConfig) -> BTreeMap<String, Quantity> {
+    let mut left = machine_capacity(facts, config);
+    for (name, amount) in &mut left {
+        for reserved in [&config.system_reserved, &config.kube_reserved] {
+            *amount = amount.minus(reserved.get(name).copied().unwrap_or_default());
+        }
+        *amount = (*amount).max(Quantity::ZERO);
+    }
+    left
 }
 
 fn reserved_pids(config: &NodeConfig) -> i64 {

@@ -87,7 +87,7 @@ fn runs(dir: &Path) -> usize {
 
 async fn users(provider: &Provider, image: &str, pod: &Pod) -> Vec<String> {
     let objects: Arc<dyn Objects> = Arc::new(Api);
-    let found = lookup(std::slice::from_ref(provider), image, pod, &objects).await;
+    let found = lookup(std::slice::from_ref(provider), image, pod, &objects, &Arc::default()).await;
     found.into_iter().map(|c| c.auth.username).collect()
 }
 
@@ -178,10 +178,11 @@ async fn service_accounts_are_told_and_kept_apart() {
         "reg.example/a",
         &pod("s", ""),
         &objects,
+        &Arc::default(),
     )
     .await;
     assert_eq!(found[0].source, Source::Node);
-    let found = lookup(&[provider], "reg.example/a", &pod("t", "sa"), &objects).await;
+    let found = lookup(&[provider], "reg.example/a", &pod("t", "sa"), &objects, &Arc::default()).await;
     assert!(matches!(&found[0].source, Source::ServiceAccount(a) if a.uid == "7" && a.name == "sa"));
 }
 
@@ -208,4 +209,25 @@ fn a_configuration_that_cannot_work_is_refused() {
     assert_eq!(load(path, path).unwrap().len(), 1);
     fs::write(path.join("b.json"), &text).unwrap();
     assert!(load(path, path).err().unwrap().contains("there are two of this name"));
+}
+
+#[tokio::test]
+async fn runs_are_counted_and_measured() {
+    let objects: Arc<dyn Objects> = Arc::new(Api);
+    let metrics = Arc::<Metrics>::default();
+    let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let zero = json!({ "defaultCacheDuration": "0s" });
+    let providers = [
+        provider(good.path(), &says("Image", ""), zero.clone()),
+        provider(bad.path(), "exit 3", zero),
+    ];
+    lookup(&providers, "reg.example/a", &pod("s", ""), &objects, &metrics).await;
+    lookup(&providers[..1], "reg.example/a", &pod("s", ""), &objects, &metrics).await;
+    let text = crate::metrics::text(&metrics.kubelet.families());
+    for line in [
+        "kubelet_credential_provider_plugin_duration_count{plugin_name=\"p\"} 3",
+        "kubelet_credential_provider_plugin_errors_total{plugin_name=\"p\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
 }

@@ -37,8 +37,12 @@ impl Place {
         Self { dir, records }
     }
 
-    fn decide(&self, shown: &[Credential]) -> Decision {
+    fn ask(&self, shown: &[Credential]) -> (Decision, &'static str) {
         self.records.decide(&Verification::default(), IMAGE, "sha256:1", shown)
+    }
+
+    fn decide(&self, shown: &[Credential]) -> Decision {
+        self.ask(shown).0
     }
 
     fn count(&self, part: &str) -> usize {
@@ -51,14 +55,20 @@ impl Place {
 fn a_pull_leaves_a_record_and_no_intent() {
     let place = Place::new();
     assert_eq!(place.decide(&[]), Decision::Use, "it was there before");
+    assert_eq!(place.ask(&[]).1, "credentialPolicyAllowed");
     let intent = place.records.intend(IMAGE).unwrap();
     assert_eq!(place.count("pulling"), 1);
+    assert_eq!(place.records.counts(), (1, 0));
     assert_eq!(place.decide(&[]), Decision::Pull);
     let mine = secret("a", "right");
     intent.fulfil("sha256:1", &Access::of(Some(&mine)), crate::clock::now());
     assert_eq!((place.count("pulling"), place.count("pulled")), (0, 1));
-    assert_eq!(place.decide(std::slice::from_ref(&mine)), Decision::Use);
-    assert_eq!(place.decide(&[]), Decision::Pull);
+    assert_eq!(place.records.counts(), (0, 1));
+    assert_eq!(
+        place.ask(std::slice::from_ref(&mine)),
+        (Decision::Use, "credentialRecordFound")
+    );
+    assert_eq!(place.ask(&[]), (Decision::Pull, "mustAuthenticate"));
     let other = secret("b", "right");
     let Decision::UseAndRemember(access) = place.decide(std::slice::from_ref(&other)) else {
         panic!("the same credentials");

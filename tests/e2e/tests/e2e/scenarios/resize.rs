@@ -149,21 +149,21 @@ pub(super) async fn what_cannot_be_given_is_told(ctx: Ctx) -> Result<()> {
     })
     .await?;
 
-    // More than the node has: it waits.
+    // More than the node has: never.
     let asked = resize(&ctx, "p", "main", &resources("100", "40Mi")).await?;
     let pending = ctx
         .wait("p", "a pending resize", SOON, |pod| {
             condition(pod, "PodResizePending").cloned()
         })
         .await?;
-    same("reason", pending.reason.as_deref(), Some("Deferred"))?;
+    same("reason", pending.reason.as_deref(), Some("Infeasible"))?;
     let message = pending.message.unwrap_or_default();
     ensure!(
-        message.contains("Node didn't have enough resource: cpu, requested: 100000"),
+        message.contains("Node didn't have enough capacity: cpu, requested: 100000"),
         "{message}"
     );
     same("generation", pending.observed_generation, asked.metadata.generation)?;
-    ctx.wait_event("p", "ResizeDeferred").await?;
+    ctx.wait_event("p", "ResizeInfeasible").await?;
 
     // Less than is in use: allocated, but not done.
     resize(&ctx, "p", "main", &resources("100m", "8Mi")).await?;
