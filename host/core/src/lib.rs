@@ -29,6 +29,7 @@ pub mod node_logs;
 pub mod observed;
 pub mod plan;
 pub mod probe;
+pub mod proxied;
 pub mod pull_records;
 mod quote;
 pub mod resources;

@@ -9,6 +9,7 @@
 //! What is decided, `witlet_core::certificate` decides.
 
 mod bootstrap;
+mod count;
 mod key;
 mod request;
 mod rotation;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use witlet_core::certificate::{Credentials, Usage, Wanted, credentials};
 
+pub(crate) use self::count::families;
 pub use self::key::Pair;
 pub use self::request::RequestError;
 pub use self::rotation::Pairs;

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
+use http_body::Body as _;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use kube::client::Body;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -73,12 +74,20 @@ impl Link {
             let watch = request.uri().query().is_some_and(|q| q.contains("watch=true"));
             async move {
                 let (method, began) = (request.method().clone(), Instant::now());
+                requests::sent(&connection.host, method.as_str(), request.body().size_hint().lower());
                 let sent = connection.client.send(request).await;
                 let code = sent.as_ref().ok().map(|response| response.status().as_u16());
                 requests::made(&connection.host, method.as_str(), code, began.elapsed());
                 let response = sent?;
                 if !watch {
-                    return Ok::<_, kube::Error>(response.map(BodyExt::boxed_unsync));
+                    let mut read = Read::new(connection, method);
+                    return Ok::<_, kube::Error>(response.map(|body| {
+                        let counted = body.map_frame(move |frame| {
+                            read.more(frame.data_ref().map_or(0, |data| data.len()));
+                            frame
+                        });
+                        BodyExt::boxed_unsync(counted)
+                    }));
                 }
                 // The end of a watch is nothing unusual; the watcher goes on where it was.
                 let replaced = connection.replaced.clone().cancelled_owned();
@@ -127,6 +136,33 @@ impl Connection {
             host,
             replaced: CancellationToken::new(),
         }
+    }
+}
+
+/// How much of an answer was read; counted when its reader is done with it.
+struct Read {
+    connection: Arc<Connection>,
+    method: http::Method,
+    bytes: u64,
+}
+
+impl Read {
+    fn new(connection: Arc<Connection>, method: http::Method) -> Self {
+        Self {
+            connection,
+            method,
+            bytes: 0,
+        }
+    }
+
+    fn more(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        requests::received(&self.connection.host, self.method.as_str(), self.bytes);
     }
 }
 
@@ -294,6 +330,22 @@ mod tests {
             .map(|s| s.value)
             .sum();
         assert_eq!(counted, 1.0, "each request is counted with its host");
+        let sizes = requests::families();
+        for name in [
+            "rest_client_request_duration_seconds",
+            "rest_client_request_size_bytes",
+            "rest_client_response_size_bytes",
+        ] {
+            let family = sizes.iter().find(|f| f.name == name).unwrap();
+            let of_host = |suffix: &str| {
+                let mine = |s: &&witlet_ports::sink::Sample| {
+                    s.name.ends_with(suffix) && s.labels.iter().any(|(_, v)| *v == link.current.load().host)
+                };
+                family.samples.iter().find(mine).unwrap().value
+            };
+            assert_eq!(of_host("_count"), 1.0, "{name}");
+            assert_eq!(of_host("_sum") > 0.0, !name.contains("request_size"), "{name}");
+        }
         let before = Arc::as_ptr(&link.current.load());
         std::fs::write(&path, "broken: [").unwrap();
         link.reopen().await;

@@ -23,12 +23,13 @@ const SIZES: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
-const SPANS: [(&str, u64); 5] = [
+const SPANS: [(&str, u64); 6] = [
     ("ns", 1),
     ("us", 1_000),
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
 
 /// Whole numbers with a unit: `16MiB`, `512KiB`, `1GB`, `100B`.
@@ -41,12 +42,29 @@ pub fn parse_size(text: &str) -> Result<Size, String> {
     Ok(Size(bytes))
 }
 
-/// Whole numbers with a unit: `20ms`, `1s`, `2m`.
+/// Whole numbers with their units: `20ms`, `1s`, `1h30m`.
 pub fn parse_span(text: &str) -> Result<Span, String> {
-    let nanos = scaled(text, &SPANS).ok_or_else(|| {
-        format!("{text:?} is not a duration: write a whole number and one of ns, us, ms, s, m, such as \"20ms\"")
+    let nanos = sum(text).ok_or_else(|| {
+        format!(
+            "{text:?} is not a duration: write whole numbers with ns, us, ms, s, m or h, such as \"20ms\" or \"1h30m\""
+        )
     })?;
     Ok(Span(Duration::from_nanos(nanos)))
+}
+
+/// Of all parts; each ends where the next number begins.
+fn sum(mut text: &str) -> Option<u64> {
+    let mut total: u64 = 0;
+    loop {
+        let mut unit = text.bytes().enumerate().skip_while(|(_, b)| b.is_ascii_digit());
+        let next = unit.find(|(_, b)| b.is_ascii_digit()).map(|(at, _)| at);
+        let (part, rest) = text.split_at_checked(next.unwrap_or(text.len()))?;
+        total = total.checked_add(scaled(part, &SPANS)?)?;
+        if next.is_none() {
+            return Some(total);
+        }
+        text = rest;
+    }
 }
 
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -110,10 +128,31 @@ mod tests {
 
     #[test]
     fn spans() {
-        for (text, millis) in [("20ms", 20), ("1s", 1000), ("2m", 120_000), ("5000us", 5)] {
+        for (text, millis) in [
+            ("20ms", 20),
+            ("1s", 1000),
+            ("2m", 120_000),
+            ("5000us", 5),
+            ("4h", 4 * 3_600_000),
+            ("1h30m", 90 * 60_000),
+            ("1m0s5ms", 60_005),
+        ] {
             assert_eq!(parse_span(text).unwrap(), Span(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "20", "ms", "1h", "-5s", "0.5s"] {
+        for text in [
+            "",
+            "20",
+            "ms",
+            "1d",
+            "-5s",
+            "0.5s",
+            "1h30",
+            "h30m",
+            "1h-30m",
+            "ä1s",
+            "9999999h9999999h",
+            "1h ä",
+        ] {
             assert!(parse_span(text).unwrap_err().contains("is not a duration"), "{text}");
         }
     }

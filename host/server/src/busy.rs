@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use crate::reply::Body;
 
@@ -56,6 +56,32 @@ pub(crate) fn until_sent(what: impl Send + Unpin + 'static, body: Body) -> Body 
     Held { body, _what: what }.boxed_unsync()
 }
 
+/// A body that ends after so long, whatever is left of it. One whose length is known ends by itself.
+pub(crate) fn within(limit: Duration, body: Body) -> Body {
+    if body.size_hint().exact().is_some() {
+        return body;
+    }
+    let deadline = Box::pin(tokio::time::sleep(limit));
+    Limited { body, deadline }.boxed_unsync()
+}
+
+struct Limited {
+    body: Body,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Limited {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+}
+
 struct Held<T> {
     body: Body,
     _what: T,
@@ -81,6 +107,18 @@ impl<T: Unpin> HttpBody for Held<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_ended() {
+        let endless = http_body_util::StreamBody::new(futures::stream::pending()).boxed_unsync();
+        let body = within(Duration::from_millis(20), endless);
+        assert!(body.collect().await.is_ok_and(|all| all.to_bytes().is_empty()));
+        let whole = within(
+            Duration::ZERO,
+            http_body_util::Full::new(Bytes::from("a")).boxed_unsync(),
+        );
+        assert!(whole.collect().await.is_ok_and(|all| all.to_bytes() == "a"));
+    }
 
     #[tokio::test]
     async fn a_connection_is_idle_when_nothing_is_asked_for_a_while() {

@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use witlet_core::desired;
 use witlet_core::ids::PodKey;
+use witlet_core::proxied::Proxied;
 
+use crate::pod_proxy;
 use crate::query::{self, all, encode, get};
 use crate::reply::{self, Reply};
 use crate::service::Service;
@@ -36,6 +38,9 @@ pub fn not_yet() -> Reply {
 impl Service {
     /// Answers as the API server would.
     pub async fn answer_api(&self, asked: ApiRequest, mut request: Request<Incoming>) -> Reply {
+        if let (Some(pod), "proxy") = (&asked.pod, asked.subresource.as_str()) {
+            return self.pod_proxy(pod, request).await;
+        }
         let text = request.uri().query().unwrap_or_default();
         let target = match &asked.pod {
             None => Ok(below_proxy(request.uri().path(), text)),
@@ -68,6 +73,26 @@ impl Service {
                 }
                 reply
             }
+        }
+    }
+}
+
+impl Service {
+    async fn pod_proxy(&self, (namespace, name): &(String, String), request: Request<Incoming>) -> Reply {
+        let path = request.uri().path().to_owned();
+        let (written, rest) = pod_proxy::split(&path);
+        let key = PodKey {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let found = Proxied::parse(&query::decode(written, false)).and_then(|to| {
+            let pod = self.pod(&key).ok_or_else(|| "address not allowed".to_owned())?;
+            to.address(&pod).map(|address| (to, address))
+        });
+        match (found, self.hold()) {
+            (Err(why), _) => status(StatusCode::BAD_REQUEST, &why),
+            (_, Err(error)) => status(StatusCode::TOO_MANY_REQUESTS, &error.message),
+            (Ok((to, address)), Ok(hold)) => pod_proxy::send(request, &to, address, rest, hold).await,
         }
     }
 }
@@ -117,7 +142,7 @@ fn of_pod(pod: &Pod, subresource: &str, text: &str) -> Result<String, (StatusCod
             Ok(format!("/portForward/{place}?{}", ports.join("&")))
         }
         other => {
-            let text = format!("pods/{other}: a node of its own does not have this; use kubectl port-forward");
+            let text = format!("pods/{other}: a node of its own does not have this");
             Err((StatusCode::NOT_IMPLEMENTED, text))
         }
     }
@@ -160,7 +185,7 @@ async fn explain(reply: Reply) -> Reply {
     status(code, &String::from_utf8_lossy(&text))
 }
 
-fn status(code: StatusCode, message: &str) -> Reply {
+pub(crate) fn status(code: StatusCode, message: &str) -> Reply {
     let reason = match code.as_u16() {
         400 => "BadRequest",
         403 => "Forbidden",

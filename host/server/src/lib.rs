@@ -13,6 +13,7 @@ mod from_api;
 mod health;
 mod journal;
 mod listen;
+mod pod_proxy;
 mod query;
 mod remote;
 mod reply;

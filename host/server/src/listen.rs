@@ -1,42 +1,28 @@
-//! Connections: TLS or plain, HTTP/1.1 and HTTP/2, their limits and their end.
-//!
-//! | task | count | in | out |
-//! |---|---|---|---|
-//! | accept loop | 1 per listener | sockets, shutdown | connections, at most so many |
-//! | connection | 1 per connection | requests | answers of [`Service`], after [`Guard`] |
+//! Connections: TLS or plain, and their limits. In: requests. Out: answers of [`Service`], after [`Guard`].
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, warn};
+use tracing::Instrument;
+use witlet_net::Http;
 
 use crate::access::{Guard, Presented};
-use crate::busy::{Busy, until_sent};
+use crate::busy::{Busy, until_sent, within};
 use crate::reply::Reply;
 use crate::requests::ServerType;
 use crate::service::Service;
 use crate::tls::ClientCa;
 use crate::trace;
 
-const HEADER_BYTES: usize = 1 << 20;
+const HEADER_BYTES: u32 = 1 << 20;
 const STREAMS_PER_CONNECTION: u32 = 250;
-/// Peers that vanished without a word are noticed after this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// What a peer may take.
@@ -48,6 +34,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// For a request's head, and for a connection on which nothing is asked. Pings do not count.
     pub idle: Duration,
+    /// For an answer without an end, such as a log that is followed (the kubelet contract, node 135).
+    pub answer: Duration,
 }
 
 impl Default for Limits {
@@ -56,6 +44,7 @@ impl Default for Limits {
             connections: 1000,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(90),
+            answer: Duration::from_secs(4 * 3600),
         }
     }
 }
@@ -88,40 +77,11 @@ impl Listener {
 
     /// Serves until shutdown. Connections beyond the limit wait.
     pub async fn serve(self, side: Side, service: Arc<Service>, limits: Limits, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(limits.connections));
-        let mut connections = JoinSet::new();
-        loop {
-            // Cancel-safe: waiting for a slot and for a connection lose nothing.
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                accepted = async {
-                    let slot = slots.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-                    let (stream, peer) = self.tcp.accept().await?;
-                    Ok::<_, std::io::Error>((stream, peer, slot))
-                } => accepted,
-            };
-            while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((stream, peer, slot)) => {
-                    let (side, service, shutdown) = (side.clone(), service.clone(), shutdown.clone());
-                    connections.spawn(async move {
-                        connection(stream, peer, side, service, limits, shutdown).await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    // Mostly a lack of file descriptors, which passes.
-                    warn!(%error, "a connection to the node's server could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        if timeout(DRAIN, async { while connections.join_next().await.is_some() {} })
-            .await
-            .is_err()
-        {
-            connections.shutdown().await;
-        }
+        let stop = shutdown.clone();
+        let connection =
+            move |stream, peer| connection(stream, peer, side.clone(), service.clone(), limits, stop.clone());
+        let what = "the node's server";
+        witlet_net::accept(self.tcp, what, limits.connections, DRAIN, shutdown, connection).await;
     }
 }
 
@@ -133,8 +93,6 @@ async fn connection(
     limits: Limits,
     shutdown: CancellationToken,
 ) {
-    // Failing that, small answers are only slower.
-    let _ = stream.set_nodelay(true);
     match side {
         Side::ReadOnly => {
             let answer = move |request: Request<Incoming>| {
@@ -148,16 +106,8 @@ async fn connection(
             speak(stream, peer, answer, limits, shutdown).await;
         }
         Side::Https { tls, clients, guard } => {
-            let stream = match timeout(limits.handshake, TlsAcceptor::from(tls).accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    debug!(%peer, %error, "TLS handshake failed");
-                    return;
-                }
-                Err(_) => {
-                    debug!(%peer, "TLS handshake took too long");
-                    return;
-                }
+            let Some(stream) = witlet_net::shake_hands(stream, peer, tls, limits.handshake).await else {
+                return;
             };
             let presented = Arc::new(clients.presented(stream.get_ref().1.peer_certificates()));
             let answer = move |request: Request<Incoming>| {
@@ -197,44 +147,18 @@ async fn speak<F>(
 {
     let busy = Busy::default();
     let counter = busy.clone();
-    let service = service_fn(move |request| {
+    let counted = move |request| {
         let request_under_way = counter.enter();
         let answered = answer(request);
         async move {
             let reply = answered.await;
-            Ok::<_, Infallible>(reply.map(|body| until_sent(request_under_way, body)))
-        }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle)
-        .max_buf_size(HEADER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .max_header_list_size(HEADER_BYTES as u32)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // Cancel-safe: the connection is polled on after the shutdown.
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-        () = busy.idle_for(limits.idle) => {
-            debug!(%peer, "nothing is asked on a connection: closing it");
-            connection.as_mut().graceful_shutdown();
-            // Who does not even say goodbye is not waited for.
-            timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+            reply.map(|body| until_sent(request_under_way, within(limits.answer, body)))
         }
     };
-    if let Err(error) = result {
-        debug!(%peer, %error, "connection ended");
-    }
+    let http = Http {
+        head: limits.idle,
+        head_bytes: Some(HEADER_BYTES),
+        streams: STREAMS_PER_CONNECTION,
+    };
+    witlet_net::serve(stream, peer, http, counted, busy.idle_for(limits.idle), shutdown).await;
 }

@@ -8,6 +8,8 @@ use http::Method;
 use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Histogram};
 use witlet_ports::sink::Family;
 
+use crate::access::Reviews;
+
 const LABELS: &[&str] = &["method", "path", "server_type", "long_running"];
 const INFLIGHT: About = About::new(
     "kubelet_http_inflight_requests",
@@ -41,6 +43,8 @@ pub struct Requests {
     total: Counter,
     duration: Histogram,
     inflight: Mutex<BTreeMap<Labels, u64>>,
+    websockets: Counter,
+    pub(crate) reviews: Reviews,
 }
 
 impl Default for Requests {
@@ -54,6 +58,12 @@ impl Default for Requests {
                 DEFAULT_BOUNDS,
             ),
             inflight: Mutex::default(),
+            websockets: Counter::new(About::new(
+                "kubelet_websocket_streaming_requests_total",
+                "[ALPHA] Cumulative number of WebSocket streaming requests by subresource.",
+                &["subresource"],
+            )),
+            reviews: Reviews::default(),
         }
     }
 }
@@ -69,11 +79,19 @@ impl Requests {
     pub fn families(&self) -> Vec<Family> {
         let inflight = self.inflight.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let inflight = inflight.into_iter().map(|(labels, n)| (labels.to_vec(), n as f64));
-        vec![
+        let mut families = vec![
             self.total.family(),
             self.duration.family(),
             INFLIGHT.gauge(inflight.collect::<Vec<_>>()),
-        ]
+            self.websockets.family(),
+        ];
+        families.extend(self.reviews.families());
+        families
+    }
+
+    /// A stream over WebSocket into a container, or to a port of one.
+    pub(crate) fn websocket(&self, subresource: &str) {
+        self.websockets.add(&[subresource]);
     }
 
     /// Until the value is dropped.
@@ -171,6 +189,8 @@ mod tests {
             let sample = families[family].samples.iter().find(|s| s.name.ends_with(suffix));
             sample.map(|s| s.value)
         };
+        requests.websocket("exec");
+        assert_eq!(value(3, "_total"), Some(1.0));
         let one = requests.begin(&Method::GET, "/pods", ServerType::ReadOnly);
         assert_eq!(
             (value(0, "_total"), value(1, "_count"), value(2, "")),

@@ -253,6 +253,21 @@ impl Service {
         }
     }
 
+    /// What one stream takes.
+    pub(crate) fn hold(&self) -> Result<Hold, Error> {
+        let slot = self.streams.clone().try_acquire_owned().map_err(|_| {
+            Error::new(
+                Class::Exhausted,
+                "the node has too many open streams (server.max_streams)",
+            )
+        })?;
+        Ok(Hold {
+            _slot: slot,
+            shutdown: self.shutdown.clone(),
+            idle: self.handlers.stream_idle,
+        })
+    }
+
     /// Streams into containers.
     async fn upgraded(&self, route: Route, request: Request<Incoming>, query: &Query) -> Reply {
         if !matches!(*request.method(), Method::GET | Method::POST) {
@@ -299,16 +314,17 @@ impl Service {
             }
             _ => return reply::not_found(),
         };
-        let Ok(slot) = self.streams.clone().try_acquire_owned() else {
-            return failure(&Error::new(
-                Class::Exhausted,
-                "the node has too many open streams (server.max_streams)",
-            ));
-        };
-        let hold = Hold {
-            _slot: slot,
-            shutdown: self.shutdown.clone(),
-            idle: self.handlers.stream_idle,
+        let wanted = request.headers().get(header::UPGRADE);
+        if wanted.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            self.handlers.requests.websocket(match route {
+                Route::Attach(_) => "attach",
+                Route::PortForward(..) => "portforward",
+                _ => "exec",
+            });
+        }
+        let hold = match self.hold() {
+            Ok(hold) => hold,
+            Err(error) => return failure(&error),
         };
         let joined = match found {
             Ok(url) => {

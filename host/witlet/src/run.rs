@@ -164,7 +164,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
     };
     let (plugin_metrics, runtime_metrics) = (plugins.clone(), cri);
     let requests = Arc::new(witlet_server::Requests::default());
-    let counted = requests.clone();
+    let (counted, reviews) = (requests.clone(), requests.clone());
     let more = move || {
         [
             plugin_metrics.families(),
@@ -227,7 +227,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
 
     let service = serve::service(sections, agent.service(), requests, level, &shutdown);
     to_agent.connect(service.clone());
-    server.start(sections, &service, Arc::new(client.access()), &shutdown);
+    server.start(sections, &service, Arc::new(client.access()), reviews, &shutdown);
 
     let healthz = agent.health.map(|address| format!("http://{address}"));
     if let Err(error) = files::write_endpoints(

@@ -90,6 +90,7 @@ impl Prepared {
         sections: &Sections,
         service: &Arc<Service>,
         access: Arc<dyn Access>,
+        requests: Arc<Requests>,
         shutdown: &CancellationToken,
     ) {
         let server = &sections.server;
@@ -116,7 +117,8 @@ impl Prepared {
                 denied_ttl: server.authorization.denied_ttl.0,
             },
         };
-        let guard = Arc::new(Guard::new(access, authentication, authorization));
+        let guard = Guard::new(access, authentication, authorization).counting(requests);
+        let guard = Arc::new(guard);
         let follow = certificate::follow(self.files, self.serving, self.clients.clone(), shutdown.clone());
         tokio::spawn(follow);
         info!(address = %listener.address, "the node's server listens");

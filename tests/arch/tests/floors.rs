@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Host crates by floor. A crate may use crates of lower floors; `ONLY` says less where less is meant.
 const FLOORS: &[&[&str]] = &[
     &["witlet-core"],
-    &["witlet-ports"],
+    &["witlet-ports", "witlet-net"],
     &[
         "witlet-cri",
         "witlet-kube",
@@ -25,8 +25,10 @@ const FLOORS: &[&[&str]] = &[
 
 /// All that these may use of ours.
 const ONLY: &[(&str, &[&str])] = &[
+    // Connections, whatever is said on them.
+    ("witlet-net", &[]),
     // No port stands behind the embedded API: clients come to it by HTTPS.
-    ("witlet-standalone", &["witlet-core"]),
+    ("witlet-standalone", &["witlet-core", "witlet-net"]),
     // Called by the container runtime for every pod, also when the agent is down.
     ("witlet-cni", &[]),
     ("witlet-sdk", &["witlet-sdk-macros"]),

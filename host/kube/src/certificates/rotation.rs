@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use witlet_core::certificate::{Current, Step, Wanted, expired, fatal, retry_pause, rotate_at, step};
 
+use super::count;
 use super::key::Pair;
 use super::request::{self, RequestError};
 use super::store::Store;
@@ -59,6 +60,10 @@ impl Rotation {
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             let pair = self.pairs.borrow().clone();
+            if let Some(wanted) = &wanted {
+                let ends = pair.as_ref().map(|pair| pair.certificate.not_after);
+                count::of(wanted.usage).uses(ends.and_then(|at| Timestamp::from_second(at).ok()));
+            }
             let current = pair.as_ref().map(|pair| Current {
                 certificate: &pair.certificate,
                 bootstrap: pair.bootstrap,
@@ -99,10 +104,12 @@ impl Rotation {
     /// True if there is a new certificate that does.
     async fn rotate(&self, wanted: &Wanted, why: &str, current: Option<Arc<Pair>>) -> bool {
         let usage = wanted.usage;
+        let before = current.clone();
         info!(certificate = usage.prefix(), why, "asking for a certificate");
         let pair = match self.request(wanted, current).await {
             Ok(pair) => Arc::new(pair),
             Err(error) => {
+                count::of(usage).failed();
                 // Each time: somebody must approve, or mend.
                 error!(certificate = usage.prefix(), "{error}; trying again");
                 return false;
@@ -118,6 +125,10 @@ impl Rotation {
                 let path = self.store.current_path();
                 error!(%error, path = %path.display(), "cannot store the new certificate; it is used all the same");
             }
+        }
+        let began = before.and_then(|pair| Timestamp::from_second(pair.certificate.not_before).ok());
+        if let Some(began) = began {
+            count::of(usage).replaced(began, now());
         }
         let does = wanted.satisfied_by(&pair.certificate);
         self.pairs.send_replace(Some(pair));

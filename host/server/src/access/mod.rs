@@ -4,6 +4,7 @@
 //! may. Its answers are remembered for as long as the kubelet remembers them.
 
 mod cache;
+mod count;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,13 @@ use witlet_ports::serve::{Access, Attributes, User};
 use witlet_ports::{Class, Result};
 
 use cache::Cache;
+use count::Asked;
+pub(crate) use count::Reviews;
 pub(crate) use rules::attributes;
 use rules::{AUTHENTICATED, anonymous, token};
 
 use crate::reply::{self, Reply};
+use crate::requests::Requests;
 
 /// Of a token that nobody knows there may be as many as there are guesses.
 const REMEMBERED: usize = 4096;
@@ -85,6 +89,7 @@ pub struct Guard {
     tokens: Cache<[u8; 32], Option<User>>,
     decisions: Cache<(User, Attributes), bool>,
     reviews: Semaphore,
+    requests: Arc<Requests>,
     first_pause: Duration,
     now: Box<dyn Fn() -> Instant + Send + Sync>,
 }
@@ -98,9 +103,17 @@ impl Guard {
             tokens: Cache::new(REMEMBERED),
             decisions: Cache::new(REMEMBERED),
             reviews: Semaphore::new(REVIEWS_AT_ONCE),
+            requests: Arc::default(),
             first_pause: FIRST_PAUSE,
             now: Box::new(Instant::now),
         }
+    }
+
+    /// What the API is asked is counted there.
+    #[must_use]
+    pub fn counting(mut self, requests: Arc<Requests>) -> Self {
+        self.requests = requests;
+        self
     }
 
     /// Who asks, if they may; else the answer for them.
@@ -158,10 +171,14 @@ impl Guard {
     async fn whose(&self, token: &str, ttl: Duration) -> Result<Option<User>> {
         use sha2::Digest;
         let key: [u8; 32] = sha2::Sha256::digest(token).into();
-        if let Some(known) = self.tokens.get(&key, (self.now)()) {
+        let count = &self.requests.reviews;
+        let known = self.tokens.get(&key, (self.now)());
+        count.looked_up(known.is_some());
+        if let Some(known) = known {
             return Ok(known);
         }
-        let user = self.patiently(|| self.access.identify(token)).await?;
+        let _fetch = count.fetch();
+        let user = self.patiently(&count.tokens, || self.access.identify(token)).await?;
         self.tokens.put(key, user.clone(), ttl, (self.now)());
         Ok(user)
     }
@@ -178,20 +195,24 @@ impl Guard {
         if let Some(known) = self.decisions.get(&key, (self.now)()) {
             return Ok(known);
         }
-        let allowed = self.patiently(|| self.access.may(user, attributes)).await?;
+        let count = &self.requests.reviews.accesses;
+        let allowed = self.patiently(count, || self.access.may(user, attributes)).await?;
         let ttl = if allowed { allowed_ttl } else { denied_ttl };
         self.decisions.put(key, allowed, ttl, (self.now)());
         Ok(allowed)
     }
 
     /// Asks again while that may help.
-    async fn patiently<T, F: Future<Output = Result<T>>>(&self, ask: impl Fn() -> F) -> Result<T> {
+    async fn patiently<T, F: Future<Output = Result<T>>>(&self, count: &Asked, ask: impl Fn() -> F) -> Result<T> {
         // Never closed.
         let _slot = self.reviews.acquire().await.ok();
         let mut pause = self.first_pause;
         let mut tries = 1;
         loop {
-            match ask().await {
+            let began = Instant::now();
+            let answer = ask().await;
+            count.answered(&answer, began.elapsed());
+            match answer {
                 Err(error)
                     if tries < TRIES && matches!(error.class, Class::Retry | Class::Timeout | Class::Exhausted) =>
                 {

@@ -250,3 +250,40 @@ fn tokens_are_found() {
     let headers = [("sec-websocket-protocol", protocols), ("upgrade", "websocket")];
     assert_eq!(of(&headers).as_deref(), Some("abc"));
 }
+
+#[tokio::test]
+async fn what_the_api_is_asked_is_counted() {
+    let api = Arc::new(Api {
+        failures: AtomicUsize::new(1),
+        ..Api::default()
+    });
+    let requests = Arc::new(Requests::default());
+    let mut guard = guard(api, false).counting(requests.clone());
+    guard.first_pause = Duration::ZERO;
+    for _ in 0..2 {
+        let token = bearer("good");
+        let check = guard.check(&Method::GET, "/metrics", &token, &Presented::Nothing);
+        assert!(check.await.is_err(), "ann may do nothing");
+    }
+    let value = |name: &str, label: &str| {
+        let families = requests.families();
+        let samples = families.into_iter().flat_map(|f| f.samples);
+        let mut mine = samples.filter(|s| s.name == name && s.labels.iter().any(|(_, v)| v == label));
+        mine.next().map(|s| s.value)
+    };
+    for (name, label, expected) in [
+        ("apiserver_delegated_authn_request_total", "<error>", Some(1.0)),
+        ("apiserver_delegated_authn_request_total", "201", Some(1.0)),
+        (
+            "apiserver_delegated_authn_request_duration_seconds_count",
+            "201",
+            Some(1.0),
+        ),
+        ("apiserver_delegated_authz_request_total", "201", Some(1.0)),
+        ("authentication_token_cache_request_total", "miss", Some(1.0)),
+        ("authentication_token_cache_request_total", "hit", Some(1.0)),
+        ("authentication_token_cache_active_fetch_count", "in_flight", Some(0.0)),
+    ] {
+        assert_eq!(value(name, label), expected, "{name} {label}");
+    }
+}

@@ -10,6 +10,7 @@ use crate::fakes::{Server, ask, serve_within};
 use crate::tls::{Tls, connect};
 
 const LIMITS: Limits = Limits {
+    answer: Duration::from_secs(60),
     connections: 2,
     handshake: Duration::from_millis(200),
     idle: Duration::from_millis(400),

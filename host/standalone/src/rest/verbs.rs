@@ -3,6 +3,7 @@
 use http::{Method, Request};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use witlet_core::proxied::Proxied;
 
 use super::delete::{DeleteOptions, Deleted, delete};
 use super::request::Query;
@@ -129,6 +130,12 @@ impl Api {
         subresource: &str,
         request: Request<Incoming>,
     ) -> ApiResult<Reply> {
+        // Behind a pod's name may stand the port that is meant.
+        let target = match (subresource, call.resource.namespaced) {
+            ("proxy", true) => Proxied::parse(name).map_err(ApiError::bad_request)?.name,
+            _ => name.to_owned(),
+        };
+        let name = target.as_str();
         self.store.require(call.resource, call.place(), name)?;
         let Some(proxy) = &self.proxy else {
             let text = format!(

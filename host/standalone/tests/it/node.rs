@@ -186,6 +186,18 @@ async fn an_agent_answers_for_its_containers() {
     client.pod("web").await;
     let answer = client.get(&format!("{PODS}/web/log?container=c")).await.ok();
     assert_eq!(answer, json!("Some((\"default\", \"web\")) log container=c"));
+    for name in ["web", "web:80", "https:web:443"] {
+        let answer = client.get(&format!("{PODS}/{name}/proxy/a/b?c=d")).await.ok();
+        assert_eq!(answer, json!("Some((\"default\", \"web\")) proxy c=d"), "{name}");
+    }
+    client
+        .get(&format!("{PODS}/ftp:web:80/proxy/"))
+        .await
+        .refused(400, "BadRequest");
+    client
+        .get(&format!("{PODS}/none:80/proxy/"))
+        .await
+        .refused(404, "NotFound");
     client.node().await;
     assert_eq!(
         client.get("/api/v1/nodes/node/proxy/stats").await.ok(),

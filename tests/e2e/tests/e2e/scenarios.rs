@@ -131,6 +131,7 @@ scenarios! {
     together server::{
         only_the_known_are_let_in,
         the_administrator_is_answered,
+        pods_are_reached_through_the_api,
     }
     together config::{
         mistakes_are_listed_together,

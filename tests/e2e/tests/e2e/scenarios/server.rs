@@ -148,3 +148,25 @@ pub(super) async fn the_administrator_is_answered(ctx: Ctx) -> Result<()> {
     );
     Ok(())
 }
+
+pub(super) async fn pods_are_reached_through_the_api(ctx: Ctx) -> Result<()> {
+    ctx.create(&web("server")).await?;
+    ctx.wait_ready("server").await?;
+    let pods = format!("/api/v1/namespaces/{}/pods", ctx.ns);
+    let raw = async |path: &str| kubectl(&ctx, &["get", "--raw", &format!("{pods}/{path}")], None).await;
+    same("by its port", raw("server:8080/proxy/healthz").await?.trim(), "ok")?;
+    same("by its first port", raw("server/proxy/healthz").await?.trim(), "ok")?;
+    for (path, words) in [
+        ("server:1/proxy/", "error trying to reach service: dial tcp"),
+        ("server:8080:9:1/proxy/", "invalid pod request"),
+        ("nobody:8080/proxy/", "not found"),
+        (
+            "server:8080/proxy/no-such-page",
+            "the server could not find the requested resource",
+        ),
+    ] {
+        let error = raw(path).await.err().map(|e| format!("{e:#}")).unwrap_or_default();
+        ensure!(error.contains(words), "{path}: {error:?}");
+    }
+    Ok(())
+}
