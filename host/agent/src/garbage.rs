@@ -1,8 +1,8 @@
 //! What dead containers leave behind, beyond what workers and the supervisor clean up themselves (the kubelet contract, pod
 //! 6.5 rules 24 to 26).
 //!
-//! In: once a minute by default, the runtime's containers and sandboxes, the pods of the sources, the directories of logs. Out: removed
-//! containers and empty sandboxes, logs of pods that nobody knows, links to logs that are gone.
+//! In: once a minute by default, the runtime's containers and sandboxes, the pods of the sources, the directories of logs. Out:
+//! removed containers and empty sandboxes, logs of pods that nobody knows, links to logs that are gone.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;

@@ -51,9 +51,9 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
-    /// Are its calls short, and its host functions such that never block? `kv` waits for the disk.
+    /// Are its calls short, and its host functions such that never block?
     pub(crate) fn is_short(&self) -> bool {
-        matches!(self.kind, Kind::Probe | Kind::Policy) && !self.grants.has(Capability::Kv)
+        matches!(self.kind, Kind::Probe | Kind::Policy)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Removing images that nobody needs (the kubelet contract, pod 6.5 rule 23).
 //!
-//! In: every five minutes by default, the runtime's images and containers, the pods of the sources, the disk. Out: removed images, pull
-//! records of images that are gone, events of the node.
+//! In: every five minutes by default, the runtime's images and containers, the pods of the sources, the disk. Out: removed
+//! images, pull records of images that are gone, events of the node.
 
 use std::sync::Arc;
 
