@@ -39,6 +39,7 @@ pub mod runtime;
 pub mod stats;
 pub mod status;
 mod sysctl;
+pub mod topology;
 pub mod userns;
 pub mod volumes;
 pub mod x509;
