@@ -110,6 +110,9 @@ impl Agent {
         }));
         info!(runtime = version.name, version = version.version, "the runtime answers");
 
+        if let Some(hash) = &config.images.providers.hash {
+            metrics.kubelet.credential_provider_config.set(&[hash], 1.0);
+        }
         enforce_reserved(&*ports.cgroups, &*ports.events, &config.reserved).await?;
 
         let status = StatusWriter::new(ports.pods.clone(), sources.api.clone(), metrics.clone());

@@ -31,7 +31,7 @@ use witlet_ports::runtime::Runtime;
 use crate::context::{Context, later};
 use credentials::PodKeyring;
 use docker_files::DockerFiles;
-use provider::Provider;
+use provider::Providers;
 use pull::Pulls;
 use records::Records;
 
@@ -45,7 +45,7 @@ pub struct Config {
     /// So many at once, after a while without any.
     pub burst: u32,
     pub verification: Verification,
-    pub providers: Vec<Provider>,
+    pub providers: Providers,
     /// `/var/lib/kubelet`
     pub root_dir: PathBuf,
 }
@@ -89,7 +89,7 @@ pub struct Images {
     records: Arc<Records>,
     verification: Verification,
     docker_files: DockerFiles,
-    providers: Vec<Provider>,
+    providers: Providers,
 }
 
 /// For whom an image is ensured, and what is told of it.
@@ -292,7 +292,7 @@ impl Images {
 
     async fn ask_providers(&self, asked: &Asked<'_>, repository: &str) -> Vec<Credential> {
         let Context { ports, metrics, .. } = asked.context;
-        provider::lookup(&self.providers, repository, asked.pod, &ports.objects, metrics).await
+        provider::lookup(&self.providers.all, repository, asked.pod, &ports.objects, metrics).await
     }
 
     async fn pull(

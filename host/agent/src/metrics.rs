@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use witlet_core::probe::Kind;
 use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Histogram};
 use witlet_ports::probe::{Outcome, Verdict};
@@ -31,6 +32,7 @@ pub struct Metrics {
     status_writes: [AtomicU64; 2],
     workers: AtomicU64,
     worker_restarts: AtomicU64,
+    network_pod_seen: AtomicBool,
 }
 
 impl Metrics {
@@ -87,6 +89,14 @@ impl Metrics {
 
     pub fn worker_restart(&self) {
         self.worker_restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The first pod with a network of its own tells how quick the network is.
+    pub fn first_network_pod(&self, pod: &Pod, took: Duration) {
+        let own = pod.spec.as_ref().is_some_and(|s| s.host_network != Some(true));
+        if own && !self.network_pod_seen.swap(true, Ordering::Relaxed) {
+            self.kubelet.first_network_pod.set(&[], took.as_secs_f64());
+        }
     }
 
     pub fn families(&self) -> Vec<Family> {

@@ -18,15 +18,17 @@ use witlet_core::node::{
 };
 use witlet_core::plan::Rules;
 use witlet_ports::Result;
-use witlet_ports::api::Nodes;
+use witlet_ports::api::{Nodes, Registered};
 use witlet_ports::runtime::{Handler, Runtime, Status};
 
 use self::addresses::Resolved;
 pub use self::addresses::{ReadAddresses, resolve};
+use self::startup::Startup;
 use crate::context::{Context, Ports};
 use crate::pleg;
 
 mod addresses;
+mod startup;
 
 /// No list of the runtime's pods for this long: the node is not ready (the kubelet contract, pod section 0).
 const PLEG_STALE: Duration = Duration::from_secs(180);
@@ -211,6 +213,7 @@ pub struct NodeLoop {
     runtime: Arc<RuntimeHealth>,
     pleg: Arc<pleg::Health>,
     resolved: Resolved,
+    startup: Startup,
     pressure: watch::Receiver<Pressure>,
 }
 
@@ -228,6 +231,7 @@ impl NodeLoop {
             runtime,
             pleg,
             resolved: Resolved::default(),
+            startup: Startup::begin(),
             pressure,
         }
     }
@@ -258,9 +262,14 @@ impl NodeLoop {
                 previous.as_deref(),
                 crate::clock::now(),
             );
+            let metrics = &self.context.metrics.kubelet;
+            self.startup.tries();
             match self.context.ports.nodes.register(&node).await {
-                Ok(()) => {
+                Ok(registered) => {
                     info!(node = self.options.config.name, "node registered");
+                    if registered == Registered::New {
+                        self.startup.registered(metrics);
+                    }
                     return;
                 }
                 Err(error) => warn!(%error, "cannot register the node, trying again"),
@@ -355,8 +364,12 @@ impl NodeLoop {
         }
         let now = self.context.ports.nodes.current().and_then(|node| node.status.clone());
         let kept = now.unwrap_or_else(|| status.clone());
+        let ready = is_ready(&status);
+        if ready {
+            self.startup.ready(&self.context.metrics.kubelet);
+        }
         *written = Some(Written {
-            ready: is_ready(&status),
+            ready,
             at: tokio::time::Instant::now(),
             again_after: report_after(self.options.report, changed, rand::random()),
             status: WrittenStatus { sent: status, kept },

@@ -1,6 +1,6 @@
 //! One pod: its worker and what the worker does.
 
-mod count;
+pub mod count;
 mod env_files;
 pub mod execute;
 pub mod files;

@@ -22,6 +22,7 @@ use witlet_ports::source::PodSet;
 
 use crate::context::Context;
 use crate::pleg::{Listed, RuntimePods};
+use crate::pod::count::Working;
 use crate::pod::gc;
 use crate::pod::worker::{Ended, Nudge, Worker};
 
@@ -106,6 +107,9 @@ pub struct Supervisor {
 
 struct Finished {
     key: PodKey,
+    /// It had vanished from its source. If it is there again, it is to run again.
+    removed: bool,
+    _working: Working,
     /// When its object was deleted too.
     deleted: Option<Instant>,
 }
@@ -193,9 +197,11 @@ impl Supervisor {
         self.context.nudges.remove(&uid);
         let Some(entry) = self.workers.remove(&uid) else { return };
         match ended {
-            Ok((_, Ended { deleted, .. })) => {
+            Ok((_, Ended { deleted, working, .. })) => {
                 let finished = Finished {
                     key: entry.key,
+                    removed: entry.desired.borrow().removed,
+                    _working: working,
                     deleted: deleted.then(Instant::now),
                 };
                 self.finished.insert(uid, finished);
@@ -275,10 +281,16 @@ impl Supervisor {
         let gone: Vec<(PodUid, PodKey)> = self
             .finished
             .iter()
-            .filter(|(uid, _)| !wanted.contains_key(uid) && !self.cleaning.contains(*uid))
+            .filter(|(uid, f)| (f.removed || !wanted.contains_key(uid)) && !self.cleaning.contains(*uid))
             .map(|(uid, finished)| (uid.clone(), finished.key.clone()))
             .collect();
         for (uid, key) in gone {
+            // The same pod again, such as a manifest that was moved away and back: it starts anew when nothing of its life
+            // before is left (the kubelet contract, pod 1.4 rule 25).
+            if let Some((_, source)) = wanted.get(&uid) {
+                let is_static = if *source == Source::Api { "" } else { "true" };
+                self.context.metrics.kubelet.restarted_pods.add(&[is_static]);
+            }
             let seen = listed.get(&uid).cloned();
             self.clean_up(uid, key, seen, true);
         }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::keyring::{self, DockerConfig, Login};
+use crate::keyring::{self, DockerConfig, Login, hex};
 use crate::names::qualified_name_problems;
 
 const CONFIG_VERSIONS: [&str; 3] = [
@@ -94,6 +95,15 @@ impl TokenAttributes {
         }
         Some(chosen)
     }
+}
+
+/// What the files say, in short: it changes when they do.
+pub fn hash(files: &[(String, String)]) -> String {
+    let mut hash = Sha256::new();
+    for (_, content) in files {
+        hash.update(content);
+    }
+    format!("sha256:{}", hex(&hash.finalize()))
 }
 
 /// The providers of all files, or everything that is wrong with them.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use witlet_core::node::{ANNOTATION_CONTROLLER_ATTACH, ANNOTATION_PROVIDED_NODE_IP};
-use witlet_ports::api::Nodes;
+use witlet_ports::api::{Nodes, Registered};
 use witlet_ports::{Class, Error, Result};
 
 use crate::Client;
@@ -294,7 +294,7 @@ impl Nodes for NodeApi {
         self.0.current.borrow().clone()
     }
 
-    async fn register(&self, node: &Node) -> Result<()> {
+    async fn register(&self, node: &Node) -> Result<Registered> {
         *self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner) = node.metadata.clone();
         let (api, name, params) = (self.api(), self.name(), PostParams::default());
         let error = match self
@@ -306,7 +306,7 @@ impl Nodes for NodeApi {
             Ok(created) => {
                 info!(node = name, "the node is registered");
                 self.0.saw(created);
-                return Ok(());
+                return Ok(Registered::New);
             }
             Err(error) => error,
         };
@@ -320,7 +320,7 @@ impl Nodes for NodeApi {
             .request(Call::new("get node", &name), api.get_opt(name))
             .await?
         {
-            Some(live) => self.reconcile(live, node).await,
+            Some(live) => self.reconcile(live, node).await.map(|()| Registered::Known),
             None => Err(error),
         }
     }

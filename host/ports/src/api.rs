@@ -84,13 +84,21 @@ pub trait Events: Send + Sync + 'static {
     fn node(&self, warning: bool, reason: &str, message: &str);
 }
 
+/// How a node came to its object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Registered {
+    New,
+    /// It was there before.
+    Known,
+}
+
 /// The node's own objects.
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
     /// The node object as last seen.
     fn current(&self) -> Option<Arc<Node>>;
     /// Creates it, or brings an existing one up to date (contract/node.md C1).
-    async fn register(&self, node: &Node) -> Result<()>;
+    async fn register(&self, node: &Node) -> Result<Registered>;
     async fn patch_status(&self, status: &NodeStatus) -> Result<()>;
     async fn renew_lease(&self) -> Result<()>;
 }

@@ -106,6 +106,51 @@ impl Counter {
     }
 }
 
+/// Something that has a value, until it is given another.
+#[derive(Debug)]
+pub struct Gauge {
+    about: About,
+    values: Mutex<BTreeMap<Vec<String>, f64>>,
+}
+
+impl Gauge {
+    pub const fn new(about: About) -> Self {
+        Self {
+            about,
+            values: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// `values` in the order of the labels.
+    pub fn set(&self, values: &[&str], value: f64) {
+        *self.entry(&mut self.lock(), values) = value;
+    }
+
+    pub fn add(&self, values: &[&str], by: f64) {
+        *self.entry(&mut self.lock(), values) += by;
+    }
+
+    fn entry<'a>(&self, all: &'a mut BTreeMap<Vec<String>, f64>, values: &[&str]) -> &'a mut f64 {
+        all.entry(values.iter().map(|v| (*v).to_owned()).collect()).or_default()
+    }
+
+    pub fn family(&self) -> Family {
+        let all = self.lock();
+        let mut shown: Vec<_> = all
+            .iter()
+            .map(|(values, value)| (values.iter().map(String::as_str).collect(), *value))
+            .collect();
+        if shown.is_empty() && self.about.labels.is_empty() {
+            shown.push((Vec::new(), 0.0));
+        }
+        self.about.gauge(shown)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Vec<String>, f64>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Something that is measured again and again.
 #[derive(Debug)]
 pub struct Histogram {
@@ -114,7 +159,7 @@ pub struct Histogram {
     values: Mutex<BTreeMap<Vec<String>, Buckets>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 struct Buckets {
     /// One more than there are bounds.
     counts: Vec<u64>,
@@ -134,13 +179,19 @@ impl Histogram {
     pub fn observe(&self, values: &[&str], value: f64) {
         let key: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
         let mut all = self.lock();
-        let buckets = all.entry(key).or_default();
-        buckets.counts.resize(self.bounds.len() + 1, 0);
+        let buckets = all.entry(key).or_insert_with(|| self.empty());
         let at = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = buckets.counts.get_mut(at) {
             *count += 1;
         }
         buckets.sum += value;
+    }
+
+    fn empty(&self) -> Buckets {
+        Buckets {
+            counts: vec![0; self.bounds.len() + 1],
+            sum: 0.0,
+        }
     }
 
     pub fn took(&self, values: &[&str], duration: Duration) {
@@ -154,7 +205,11 @@ impl Histogram {
 
     pub fn family(&self) -> Family {
         let mut samples = Vec::new();
-        for (values, buckets) in &*self.lock() {
+        let mut all = self.lock();
+        if all.is_empty() && self.about.labels.is_empty() {
+            all.insert(Vec::new(), self.empty());
+        }
+        for (values, buckets) in &*all {
             let labels = self.about.labels(values);
             let mut below = 0;
             let bounds = self.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
@@ -216,7 +271,24 @@ mod tests {
     }
 
     #[test]
-    fn counters_without_labels_are_there_from_the_start() {
+    fn gauges_keep_their_last_value() {
+        let gauge = Gauge::new(About::new("g", "", &["a"]));
+        assert!(lines(&gauge.family()).is_empty());
+        gauge.set(&["x"], 2.5);
+        gauge.add(&["x"], 1.0);
+        gauge.add(&["y"], 1.0);
+        gauge.add(&["y"], -1.0);
+        assert_eq!(lines(&gauge.family()), ["g{a=x} 3.5", "g{a=y} 0"]);
+    }
+
+    #[test]
+    fn what_has_no_labels_is_there_from_the_start() {
+        assert_eq!(lines(&Gauge::new(About::new("g", "", &[])).family()), ["g{} 0"]);
+        let histogram = Histogram::new(About::new("h", "", &[]), &[1.0]);
+        assert_eq!(
+            lines(&histogram.family()),
+            ["h_bucket{le=1} 0", "h_bucket{le=+Inf} 0", "h_sum{} 0", "h_count{} 0"]
+        );
         let counter = Counter::new(About::new("c", "", &[]));
         assert_eq!(lines(&counter.family()), ["c{} 0"]);
         counter.add(&[]);

@@ -196,7 +196,7 @@ pub(crate) fn images(sections: &Sections) -> Result<images::Config> {
     let providers = match (&config.credential_providers, &config.credential_provider_dir) {
         (Some(file), Some(programs)) => images::provider::load(file, programs)
             .map_err(|e| Error::terminal(format!("images.credential_providers: {e}")))?,
-        _ => Vec::new(),
+        _ => images::provider::Providers::default(),
     };
     Ok(images::Config {
         parallel: config.parallel_pulls,

@@ -12,7 +12,7 @@ use witlet_agent::supervisor::Sources;
 use witlet_core::desired::{is_mirror, key, uid};
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::Note;
-use witlet_ports::api::{Events, Nodes, Objects, Pods, Token, TokenRequest};
+use witlet_ports::api::{Events, Nodes, Objects, Pods, Registered, Token, TokenRequest};
 use witlet_ports::source::PodSet;
 use witlet_ports::{Class, Error, Result};
 
@@ -38,6 +38,8 @@ pub struct Api {
     pub phases: BTreeMap<PodUid, Vec<String>>,
     pub events: BTreeMap<String, u32>,
     pub evicted: BTreeSet<PodUid>,
+    /// When a manifest came back that had been taken away.
+    pub back: BTreeMap<PodUid, Timestamp>,
     /// Some port of the agent's was away for a while.
     pub had_outage: bool,
     api_out: Option<watch::Sender<PodSet>>,
@@ -161,6 +163,23 @@ impl State {
             self.note(format!("+++ {uid} is deleted with grace {grace}"));
         }
         self.announce();
+    }
+
+    /// A manifest is taken away, and put back after a while.
+    pub fn take_away(&mut self, uid: &PodUid, ms: u64) {
+        let Some(pod) = self.api.files.get(uid).cloned() else {
+            return;
+        };
+        self.delete_pod(uid, None);
+        let uid = uid.clone();
+        self.after(ms, move |state| {
+            state.note(format!("+++ the manifest of {uid} is back"));
+            state.api.told.remove(&uid);
+            state.api.made_after.remove(&uid);
+            state.api.back.insert(uid.clone(), clock::now());
+            state.api.files.insert(uid, pod);
+            state.announce();
+        });
     }
 
     pub fn change_image(&mut self, uid: &PodUid, image: &str) {
@@ -313,12 +332,12 @@ impl Nodes for FakeApi {
         self.0.lock().api.node.clone()
     }
 
-    async fn register(&self, node: &Node) -> Result<()> {
+    async fn register(&self, node: &Node) -> Result<Registered> {
         let mut node = node.clone();
         self.call("register".into(), move |s| {
             node.metadata.uid = Some("node-uid".into());
-            s.api.node = Some(Arc::new(node));
-            Ok(())
+            let before = s.api.node.replace(Arc::new(node));
+            Ok(before.map_or(Registered::New, |_| Registered::Known))
         })
         .await
     }

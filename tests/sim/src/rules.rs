@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{NodeStatus, PodSpec, PodStatus};
-use witlet_core::desired::{ContainerKind, containers, is_mirror};
+use witlet_core::desired::{ContainerKind, containers, is_mirror, key};
 use witlet_core::ids::PodUid;
 use witlet_core::node::is_ready;
 use witlet_core::observed::{ContainerState, SandboxState};
@@ -141,6 +141,13 @@ impl State {
         let latest = self.machine.latest(uid, &instance.it.name);
         if self.api.evicted.contains(uid) {
             Some("the pod was evicted")
+        } else if self
+            .api
+            .back
+            .get(uid)
+            .is_some_and(|back| instance.it.created_at < *back)
+        {
+            Some("it is of the pod's life before")
         } else if instance.run == Run::Wedged {
             Some("it is wedged")
         } else if wanted.is_none_or(|(_, c)| c.image.as_deref() != Some(&*instance.asked)) {
@@ -202,12 +209,19 @@ impl State {
         let runs_init_again = self.plans.get(uid).is_some_and(|p| p.disturbed);
         let back = match (&*last, &*phase) {
             ("Succeeded" | "Failed", _) => true,
-            ("Running", "Pending") => !runs_init_again,
+            ("Running", "Pending") => !runs_init_again && !self.stands_for_a_second_life(uid),
             _ => false,
         };
         if back {
             self.violation(format!("the phase of {uid} goes from {last} back to {phase}"));
         }
+    }
+
+    /// The mirror of a pod whose manifest was away and came back.
+    fn stands_for_a_second_life(&self, mirror: &PodUid) -> bool {
+        let mut back = self.api.back.keys().filter_map(|uid| self.api.files.get(uid));
+        let mirror = self.api.pods.get(mirror).filter(|pod| is_mirror(pod));
+        mirror.is_some_and(|mirror| back.any(|pod| key(pod) == key(mirror)))
     }
 
     /// The agent deletes an object.

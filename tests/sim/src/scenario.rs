@@ -58,6 +58,11 @@ pub enum Step {
     Replace {
         pod: usize,
     },
+    /// The manifest of a static pod is moved away and, after so long, back.
+    TakeAway {
+        pod: usize,
+        ms: u64,
+    },
     ChangeImage {
         pod: usize,
     },
@@ -185,6 +190,7 @@ impl Step {
         match self {
             Self::Delete { pod, .. }
             | Self::Replace { pod }
+            | Self::TakeAway { pod, .. }
             | Self::ChangeImage { pod }
             | Self::KillContainer { pod, .. }
             | Self::KillSandbox { pod }
@@ -222,6 +228,7 @@ impl Step {
                     uids[index] = Some(next);
                 }
             }
+            (Self::TakeAway { ms, .. }, Some(uid)) => state.take_away(&uid, *ms),
             (Self::ChangeImage { .. }, Some(uid)) => {
                 // Others would be done before or after; both are right.
                 if state
@@ -391,7 +398,7 @@ fn config(state: &State) -> Config {
             per_second: 0,
             burst: 0,
             verification: Verification::default(),
-            providers: Vec::new(),
+            providers: images::provider::Providers::default(),
             root_dir: state.dir.join("root"),
         },
         users: users(state),

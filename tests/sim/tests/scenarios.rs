@@ -232,6 +232,33 @@ fn a_pod_that_is_replaced_gives_way() {
 }
 
 #[test]
+fn a_manifest_that_comes_back_runs_again() {
+    // While the agent has not noticed, while the pod ends, while it is cleaned up, and long after.
+    for ms in [5, 500, 2_000, 5_200, 5_600, 6_500, 20_000] {
+        let pods = vec![
+            PodPlan {
+                is_static: true,
+                stubborn: true,
+                ..server("static")
+            },
+            PodPlan {
+                is_static: true,
+                ..server("quick")
+            },
+        ];
+        let steps = vec![
+            (15_000, Step::TakeAway { pod: 0, ms }),
+            (15_000, Step::TakeAway { pod: 1, ms }),
+        ];
+        run(&Scenario {
+            steps,
+            calm_ms: 60_000,
+            ..quiet(pods)
+        });
+    }
+}
+
+#[test]
 fn a_lost_sandbox_is_made_anew() {
     let pods = vec![server("web"), PodPlan::new("init", Kind::Init { failures: vec![0] })];
     let steps = vec![

@@ -29,8 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PURGE: Duration = Duration::from_secs(900);
 const MAX_OUTPUT: u64 = 1 << 20;
 
+/// Those that were configured.
+#[derive(Default)]
+pub struct Providers {
+    pub(super) all: Vec<Provider>,
+    /// The hash of what configured them, as metrics tell it.
+    pub hash: Option<String>,
+}
+
 /// The providers that a file, or the files of a directory, configure; their programs are in `programs`.
-pub fn load(config: &Path, programs: &Path) -> Result<Vec<Provider>, String> {
+pub fn load(config: &Path, programs: &Path) -> Result<Providers, String> {
     let read = |path: &Path| {
         let content = fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         Ok::<_, String>((path.display().to_string(), content))
@@ -54,10 +62,14 @@ pub fn load(config: &Path, programs: &Path) -> Result<Vec<Provider>, String> {
         vec![read(config)?]
     };
     let configs = protocol::parse(&files).map_err(|problems| problems.join("; "))?;
-    configs
+    let all = configs
         .into_iter()
         .map(|config| Provider::new(config, programs).map_err(|e| e.to_string()))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok(Providers {
+        all,
+        hash: Some(protocol::hash(&files)),
+    })
 }
 
 type Run = Shared<BoxFuture<'static, Result<Answer, String>>>;

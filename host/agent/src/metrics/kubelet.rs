@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use witlet_core::desired::ContainerKind;
-use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Histogram};
+use witlet_ports::meter::{About, Counter, DEFAULT_BOUNDS, Gauge, Histogram};
 use witlet_ports::sink::Family;
 
 const START_BOUNDS: &[f64] = &[
@@ -36,10 +36,12 @@ const PULL_SIZES: [(u64, &str); 12] = [
 macro_rules! meters {
     (
         counters { $($counter:ident $c_name:literal [$($c_label:literal),*] $c_help:literal)+ }
+        gauges { $($gauge:ident $g_name:literal [$($g_label:literal),*] $g_help:literal)+ }
         histograms { $($histogram:ident $h_name:literal [$($h_label:literal),*] $bounds:ident $h_help:literal)+ }
     ) => {
         pub struct Kubelet {
             $(pub $counter: Counter,)+
+            $(pub $gauge: Gauge,)+
             $(pub $histogram: Histogram,)+
         }
 
@@ -47,6 +49,7 @@ macro_rules! meters {
             fn default() -> Self {
                 Self {
                     $($counter: Counter::new(About::new($c_name, $c_help, &[$($c_label),*])),)+
+                    $($gauge: Gauge::new(About::new($g_name, $g_help, &[$($g_label),*])),)+
                     $($histogram: Histogram::new(About::new($h_name, $h_help, &[$($h_label),*]), $bounds),)+
                 }
             }
@@ -54,7 +57,7 @@ macro_rules! meters {
 
         impl Kubelet {
             pub fn families(&self) -> Vec<Family> {
-                vec![$(self.$counter.family(),)+ $(self.$histogram.family(),)+]
+                vec![$(self.$counter.family(),)+ $(self.$gauge.family(),)+ $(self.$histogram.family(),)+]
             }
         }
     };
@@ -89,6 +92,10 @@ meters! {
             "[ALPHA] Cumulative number of pods with user namespaces started. This metric will only be collected on Linux."
         user_namespaced_errors "kubelet_started_user_namespaced_pods_errors_total" []
             "[ALPHA] Cumulative number of errors when starting pods with user namespaces. This metric will only be collected on Linux."
+        restarted_pods "kubelet_restarted_pods_total" ["static"]
+            "[ALPHA] Number of pods that have been restarted because they were deleted and recreated with the same UID while the kubelet was watching them (common for static pods, extremely uncommon for API pods)"
+        sleeps_cut_short "kubelet_sleep_action_terminated_early_total" []
+            "[ALPHA] The number of times lifecycle sleep handler got terminated before it finishes"
         hook_fallbacks "kubelet_lifecycle_handler_http_fallbacks_total" []
             "[ALPHA] The number of times lifecycle handlers successfully fell back to http from https."
         image_volumes "kubelet_image_volume_requested_total" []
@@ -110,13 +117,29 @@ meters! {
         images_removed "kubelet_image_garbage_collected_total" ["reason"]
             "[ALPHA] Total number of images garbage collected by the kubelet, whether through disk usage or image age."
     }
+    gauges {
+        working_pods "kubelet_working_pods" ["config", "lifecycle", "static"]
+            "[ALPHA] Number of pods the kubelet is actually running, broken down by lifecycle phase, whether the pod is desired, orphaned, or runtime only (also orphaned), and whether the pod is static. An orphaned pod has been removed from local configuration or force deleted in the API and consumes resources that are not otherwise visible."
+        first_network_pod "kubelet_first_network_pod_start_sli_duration_seconds" []
+            "[INTERNAL] Duration in seconds to start the first network pod, excluding time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch"
+        before_agent "kubelet_node_startup_pre_kubelet_duration_seconds" []
+            "[ALPHA] Duration in seconds of node startup before kubelet starts."
+        before_registration "kubelet_node_startup_pre_registration_duration_seconds" []
+            "[ALPHA] Duration in seconds of node startup before registration."
+        registration "kubelet_node_startup_registration_duration_seconds" []
+            "[ALPHA] Duration in seconds of node startup during registration."
+        after_registration "kubelet_node_startup_post_registration_duration_seconds" []
+            "[ALPHA] Duration in seconds of node startup after registration."
+        node_startup "kubelet_node_startup_duration_seconds" []
+            "[ALPHA] Duration in seconds of node startup in total."
+        credential_provider_config "kubelet_credential_provider_config_info" ["hash"]
+            "[ALPHA] Information about the last applied credential provider configuration with hash as label"
+    }
     histograms {
         containers_per_pod "kubelet_containers_per_pod_count" [] CONTAINERS
             "[ALPHA] The number of containers per pod."
         worker "kubelet_pod_worker_duration_seconds" ["operation_type"] DEFAULT_BOUNDS
             "[ALPHA] Duration in seconds to sync a single pod. Broken down by operation type: create, update, or sync"
-        worker_start "kubelet_pod_worker_start_duration_seconds" [] DEFAULT_BOUNDS
-            "[ALPHA] Duration in seconds from kubelet seeing a pod to starting a worker."
         pod_start "kubelet_pod_start_duration_seconds" [] START_BOUNDS
             "[ALPHA] Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run"
         pod_start_total "kubelet_pod_start_total_duration_seconds" [] START_BOUNDS

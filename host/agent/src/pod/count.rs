@@ -1,11 +1,12 @@
 //! What a worker does, for the kubelet's metrics.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use witlet_core::desired::{ContainerKind, DesiredPod, containers, is_sidecar, uid};
+use witlet_core::desired::{ContainerKind, DesiredPod, Source, containers, is_sidecar, uid};
 use witlet_core::observed::{ContainerState, ObservedPod};
 use witlet_core::plan::{Action, Stage};
 use witlet_ports::trace;
@@ -28,6 +29,55 @@ pub(super) fn operation(first: bool, stage: Stage) -> &'static str {
         Stage::Terminating => "terminating",
         _ => "terminated",
     }
+}
+
+/// A pod among those that are worked on, in the phase in which it is.
+pub struct Working {
+    metrics: Arc<Metrics>,
+    labels: [&'static str; 3],
+}
+
+impl Working {
+    pub(super) fn new(metrics: Arc<Metrics>, want: &DesiredPod, stage: Stage) -> Self {
+        let labels = working(want, stage);
+        metrics.kubelet.working_pods.add(&labels, 1.0);
+        Self { metrics, labels }
+    }
+
+    pub(super) fn now(&mut self, want: &DesiredPod, stage: Stage) {
+        let labels = working(want, stage);
+        if labels != self.labels {
+            self.metrics.kubelet.working_pods.add(&self.labels, -1.0);
+            self.metrics.kubelet.working_pods.add(&labels, 1.0);
+            self.labels = labels;
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.metrics.kubelet.working_pods.add(&self.labels, -1.0);
+    }
+}
+
+/// Who wants the pod, its phase, and whether it is static.
+fn working(want: &DesiredPod, stage: Stage) -> [&'static str; 3] {
+    let config = match want.source {
+        Source::Runtime => "runtime_only",
+        _ if want.removed => "orphan",
+        _ => "desired",
+    };
+    let lifecycle = match stage {
+        Stage::Sync => "sync",
+        Stage::Terminating => "terminating",
+        _ => "terminated",
+    };
+    let is_static = match want.source {
+        Source::Runtime => "unknown",
+        Source::Api => "",
+        _ => "true",
+    };
+    [config, lifecycle, is_static]
 }
 
 /// A pass as a trace shows it, under the kubelet's names.
@@ -102,8 +152,21 @@ pub(super) fn started(metrics: &Metrics, pod: &Pod, before: &PodStatus, after: &
         let whole = until(now, made.0);
         kubelet.pod_start_total.took(&[], whole);
         let own = whole.saturating_sub(pulling).saturating_sub(initializing(pod, after));
-        kubelet.pod_start_sli.took(&[], own);
+        if is_stateless(pod) {
+            kubelet.pod_start_sli.took(&[], own);
+            metrics.first_network_pod(pod, own);
+        }
     }
+}
+
+/// The service level holds for pods that use nothing but what the API and the node give at once.
+fn is_stateless(pod: &Pod) -> bool {
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    let mut given = volumes.map(|v| {
+        let by_api = v.secret.is_some() || v.config_map.is_some() || v.downward_api.is_some() || v.projected.is_some();
+        by_api || v.empty_dir.is_some()
+    });
+    given.all(|given| given)
 }
 
 /// How long init containers ran, sidecars aside: they have no end.
@@ -134,5 +197,82 @@ pub(super) fn exits(kubelet: &Kubelet, pod: &Pod, before: &ObservedPod, after: &
         let kind = container_type(kind.map_or(ContainerKind::Regular, |(kind, _)| kind));
         let code = container.exit_code.to_string();
         kubelet.terminated_containers.add(&[kind, &code, &container.reason]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(spec: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": { "name": "p", "uid": "u", "creationTimestamp": "2020-01-01T00:00:00Z" },
+            "spec": spec,
+        }))
+        .unwrap_or_default()
+    }
+
+    fn shown(metrics: &Metrics) -> Vec<(String, f64)> {
+        let samples = metrics.kubelet.working_pods.family().samples.into_iter();
+        let one = |s: witlet_ports::sink::Sample| {
+            let values: Vec<_> = s.labels.into_iter().map(|(_, v)| v).collect();
+            (values.join(","), s.value)
+        };
+        samples.map(one).filter(|(_, value)| *value != 0.0).collect()
+    }
+
+    #[test]
+    fn a_pod_counts_where_it_is_until_it_is_forgotten() {
+        let metrics = Arc::new(Metrics::default());
+        let mut want = DesiredPod::new(Arc::new(pod(&json!({}))), Source::File);
+        let mut working = Working::new(metrics.clone(), &want, Stage::Sync);
+        let other = DesiredPod::new(want.pod.clone(), Source::Runtime);
+        let _orphan = Working::new(metrics.clone(), &other, Stage::Terminating);
+        let orphan = ("runtime_only,terminating,unknown".to_owned(), 1.0);
+        assert_eq!(shown(&metrics), [("desired,sync,true".into(), 1.0), orphan.clone()]);
+        want.removed = true;
+        working.now(&want, Stage::Finished);
+        assert_eq!(
+            shown(&metrics),
+            [("orphan,terminated,true".into(), 1.0), orphan.clone()]
+        );
+        drop(working);
+        assert_eq!(shown(&metrics), [orphan]);
+    }
+
+    #[test]
+    fn the_service_level_counts_pods_that_wait_for_no_storage() {
+        let metrics = Metrics::default();
+        let status = |phase: &str| PodStatus {
+            phase: Some(phase.into()),
+            ..PodStatus::default()
+        };
+        let begins = |spec| {
+            started(
+                &metrics,
+                &pod(&spec),
+                &status("Pending"),
+                &status("Running"),
+                crate::clock::now(),
+            )
+        };
+        let counts = || {
+            let count = |family: witlet_ports::sink::Family| family.samples.last().map_or(0.0, |s| s.value);
+            let kubelet = &metrics.kubelet;
+            let first = kubelet.first_network_pod.family();
+            (
+                count(kubelet.pod_start_sli.family()),
+                count(kubelet.pod_start_total.family()),
+                count(first) != 0.0,
+            )
+        };
+        begins(json!({ "containers": [], "volumes": [{ "name": "v", "hostPath": { "path": "/v" } }] }));
+        assert_eq!(counts(), (0.0, 1.0, false), "storage of the node's");
+        begins(json!({ "containers": [], "hostNetwork": true }));
+        assert_eq!(counts(), (1.0, 2.0, false), "the node's network");
+        begins(json!({ "containers": [], "volumes": [{ "name": "v", "secret": {} }] }));
+        assert_eq!(counts(), (2.0, 3.0, true));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 use witlet_core::observed::ObservedPod;
+use witlet_ports::meter::Counter;
 use witlet_ports::{Error, Result};
 
 use crate::context::Context;
@@ -53,11 +54,45 @@ pub(super) async fn run(context: &Context, target: &Target<'_>, handler: &Lifecy
         }
         Ok(())
     } else if let Some(sleep) = &handler.sleep {
-        tokio::time::sleep(Duration::from_secs(sleep.seconds.try_into().unwrap_or(0))).await;
+        let time = Duration::from_secs(sleep.seconds.try_into().unwrap_or(0));
+        counted_sleep(time, &context.metrics.kubelet.sleeps_cut_short).await;
         Ok(())
     } else {
         Err(Error::terminal(format!(
             "Cannot run handler: invalid handler: {handler:?}"
         )))
+    }
+}
+
+/// Whoever waits for a hook that sleeps may go before it ends; that counts.
+async fn counted_sleep(time: Duration, cut_short: &Counter) {
+    struct Unless<'a>(Option<&'a Counter>);
+    impl Drop for Unless<'_> {
+        fn drop(&mut self) {
+            self.0.inspect(|counter| counter.add(&[]));
+        }
+    }
+    let mut unless = Unless(Some(cut_short));
+    tokio::time::sleep(time).await;
+    unless.0 = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sleep_that_is_cut_short_is_counted() {
+        let counter = crate::metrics::Kubelet::default().sleeps_cut_short;
+        let count = || counter.family().samples[0].value;
+        let second = Duration::from_secs(1);
+        counted_sleep(second, &counter).await;
+        assert_eq!(count(), 0.0);
+        assert!(
+            tokio::time::timeout(second, counted_sleep(second * 2, &counter))
+                .await
+                .is_err()
+        );
+        assert_eq!(count(), 1.0);
     }
 }

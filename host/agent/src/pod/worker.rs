@@ -24,10 +24,11 @@ use witlet_ports::Class;
 use witlet_ports::volume::Published;
 
 use crate::context::{Context, jittered, later, until};
+use crate::pod::count::{self, Working};
 use crate::pod::execute::{Fact, Outcome, action_name, execute};
 use crate::pod::image_volumes::ImageVolumes;
 use crate::pod::observe::inspect;
-use crate::pod::{count, gc, volumes};
+use crate::pod::{gc, volumes};
 
 /// A runtime may tell of an event before its own list shows it: so long after the event it is asked again.
 const RECHECKS: [Duration; 4] = [
@@ -108,6 +109,8 @@ pub struct Worker {
 /// How a worker ended.
 pub struct Ended {
     pub uid: PodUid,
+    /// It counts as one that is worked on until it is forgotten.
+    pub working: Working,
     /// Its object was deleted, even if the source still shows it: there is nothing more to do for it.
     pub deleted: bool,
 }
@@ -139,14 +142,16 @@ impl Worker {
         let want = self.desired.borrow().clone();
         let key = want.key();
         let span = tracing::info_span!("pod", ns = %key.namespace, name = %key.name, uid = %self.uid);
-        self.run_in_span(want).instrument(span).await;
+        let mut working = Working::new(self.context.metrics.clone(), &want, Stage::Sync);
+        self.run_in_span(want, &mut working).instrument(span).await;
         Ended {
             uid: self.uid,
+            working,
             deleted: self.deleted,
         }
     }
 
-    async fn run_in_span(&mut self, mut want: DesiredPod) {
+    async fn run_in_span(&mut self, mut want: DesiredPod, working: &mut Working) {
         let now = crate::clock::now();
         let mut state = State {
             memory: PodMemory {
@@ -185,6 +190,7 @@ impl Worker {
                 continue;
             }
             let (plan, settled) = self.next_plan(&want, &mut state);
+            working.now(&want, state.memory.stage);
             for note in plan.notes.iter().cloned() {
                 self.context.note(&want.pod, note);
             }

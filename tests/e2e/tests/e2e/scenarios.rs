@@ -111,6 +111,7 @@ scenarios! {
     together stats::{
         a_busy_pod_shows_in_the_summary,
         metrics_are_well_formed_and_name_the_pod,
+        metrics_look_like_the_kubelets,
         large_logs_are_rotated,
     }
     together kubectl::{

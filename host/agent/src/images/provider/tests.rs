@@ -67,7 +67,7 @@ fn provider(dir: &Path, script: &str, more: serde_json::Value) -> Provider {
         json!({"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig", "providers": [entry]});
     let file = dir.join("config.yaml");
     fs::write(&file, config.to_string()).unwrap();
-    load(&file, dir).unwrap().remove(0)
+    load(&file, dir).unwrap().all.remove(0)
 }
 
 fn says(scope: &str, more: &str) -> String {
@@ -206,7 +206,14 @@ fn a_configuration_that_cannot_work_is_refused() {
     fs::write(path.join("none"), "").unwrap();
     assert!(load(path, path).is_err(), "it must be executable");
     fs::set_permissions(path.join("none"), fs::Permissions::from_mode(0o755)).unwrap();
-    assert_eq!(load(path, path).unwrap().len(), 1);
+    let one = load(path, path).unwrap();
+    assert_eq!(one.all.len(), 1);
+    assert_eq!(load(path, path).unwrap().hash, one.hash, "the same files");
+    assert!(
+        one.hash
+            .as_ref()
+            .is_some_and(|h| h.starts_with("sha256:") && h.len() == 71)
+    );
     fs::write(path.join("b.json"), &text).unwrap();
     assert!(load(path, path).err().unwrap().contains("there are two of this name"));
 }

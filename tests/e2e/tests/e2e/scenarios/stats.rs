@@ -215,6 +215,47 @@ pub(super) async fn metrics_are_well_formed_and_name_the_pod(ctx: Ctx) -> Result
     .await
 }
 
+/// What `/metrics` shows under a name of the kubelet's has its kind and its labels, and what has no labels is always shown.
+pub(super) async fn metrics_look_like_the_kubelets(ctx: Ctx) -> Result<()> {
+    const TABLE: &str = include_str!("../../../../contract/metrics.tsv");
+    const HERE: &str = include_str!("../../../../contract/metrics.md");
+    let spec = json!({ "containers": [shell("main", STAY, &json!({}))], "restartPolicy": "Never" });
+    ctx.create(&pod("counted", &spec)).await?;
+    ctx.wait_ready("counted").await?;
+    let text = page(&ctx, "/metrics").await?;
+    let here = |name: &str| {
+        let row = HERE.lines().find(|l| l.starts_with(&format!("| {name} |")));
+        // A node of its own has no certificates of a cluster's.
+        let of_cluster = name.contains("certificate_manager") || name.ends_with("expiration_renew_errors");
+        row.is_some_and(|row| !row.contains("not here") && !of_cluster)
+    };
+    let mut wrong = Vec::new();
+    for row in TABLE.lines().skip(1) {
+        let [name, kind, labels] = row.split('\t').collect::<Vec<_>>()[..] else {
+            bail!("not a row: {row:?}");
+        };
+        let mut wanted: Vec<&str> = labels.split(',').filter(|l| !l.is_empty()).collect();
+        wanted.sort_unstable();
+        let declared = text.lines().find_map(|l| l.strip_prefix(&format!("# TYPE {name} ")));
+        match declared {
+            None if here(name) && wanted.is_empty() => wrong.push(format!("{name} is not shown")),
+            Some(is) if is != kind => wrong.push(format!("{name} is a {is} and should be a {kind}")),
+            _ => {}
+        }
+        let of_it = |n: &str| n == name || kind == "histogram" && n.strip_suffix("_count") == Some(name);
+        for (_, labels, _) in samples(&text)?.iter().filter(|(n, ..)| of_it(n)) {
+            let mut is: Vec<&str> = labels.split("\",").filter_map(|l| Some(l.split_once('=')?.0)).collect();
+            is.sort_unstable();
+            if is != wanted {
+                wrong.push(format!("{name} has the labels {is:?} and should have {wanted:?}"));
+                break;
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
 /// The test's node rotates logs of one mebibyte every three seconds and keeps three files.
 pub(super) async fn large_logs_are_rotated(ctx: Ctx) -> Result<()> {
     const LINES: u64 = 20_000;
