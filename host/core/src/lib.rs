@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod certificate;
 pub mod collector;
 pub mod config;
+pub mod cpu_manager;
 pub mod credential_provider;
 pub mod dead;
 pub mod desired;

@@ -25,6 +25,7 @@ use crate::desired::Rejection;
 
 pub use hints::{Hint, ProviderHints, enumerate};
 pub use mask::NumaMask;
+pub(crate) use mask::combinations;
 pub use settings::{BadOption, DEFAULT_MAX_NODES, Options, Policy, Scope, Settings, go_bool};
 
 /// The NUMA nodes of the machine.
