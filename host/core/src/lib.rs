@@ -24,6 +24,7 @@ pub mod keyring;
 pub mod kubelet;
 pub mod logs;
 pub mod manifest;
+pub mod memory_manager;
 mod names;
 pub mod node;
 pub mod node_logs;

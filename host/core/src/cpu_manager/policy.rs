@@ -426,6 +426,9 @@ impl CpuManager {
 
     /// What pods that are gone had goes back to all. True if there were such.
     pub fn retain(&mut self, known: impl Fn(&PodUid) -> bool) -> bool {
+        if !known(&self.reusable.0) {
+            self.reusable.1 = CpuSet::default();
+        }
         let before = self.state.entries.len();
         let all = self.allocated();
         self.state.entries.retain(|pod, _| known(pod));

@@ -165,9 +165,12 @@ fn cpus_of_init_containers_are_used_again() {
     let all = ["first", "side", "second", "c0", "c1"].map(|name| of(&manager, &pod, name));
     // What the sidecar has, nobody else has.
     assert_eq!(all, ["1-2,5-6", "4", "1,5", "1-2,5-6", "3"]);
-    // All of it comes back.
+    // All of it comes back, and is nobody's to use again.
     manager.retain(|_| false);
     assert_eq!(manager.state().shared, cpus("0-7"));
+    let other = self::pod("b", &["7"]);
+    admit(&mut manager, &other, Hint::default()).unwrap();
+    admit(&mut manager, &pod, Hint::default()).unwrap_err();
 }
 
 #[test]
