@@ -162,7 +162,7 @@ impl Store {
 }
 
 /// As a whole or not at all.
-fn write_file(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_file(path: &Path, text: &str) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let temporary = path.with_file_name(format!(".{name}"));

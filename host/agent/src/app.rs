@@ -14,6 +14,7 @@ use witlet_core::config::NodeSettings;
 use witlet_core::desired;
 use witlet_core::node::Pressure;
 use witlet_core::plan::Rules;
+use witlet_ports::devices::ResourceLister;
 use witlet_ports::serve::Node;
 use witlet_ports::sink::Family;
 use witlet_ports::source::PodSet;
@@ -21,6 +22,7 @@ use witlet_ports::{Error, Result};
 
 use crate::allocations::Allocations;
 use crate::context::{Context, Intervals, Ports};
+use crate::devices::Devices;
 use crate::garbage::Garbage;
 use crate::images::gc::ImageGc;
 use crate::images::{self, Images};
@@ -59,6 +61,8 @@ pub struct Config {
     pub pressure: stats::pressure::Settings,
     pub rotation: rotation::Settings,
     pub dead: witlet_core::dead::Policy,
+    /// Where device plugins register, and where it is kept who has their devices. None: there are none.
+    pub device_plugins_dir: Option<PathBuf>,
     /// Cgroups of others that get limits.
     pub reserved: Vec<witlet_core::resources::reserved::Reserved>,
     pub image_gc: witlet_core::image_gc::Policy,
@@ -121,7 +125,15 @@ impl Agent {
         // Before the first pod: whether the network is up, and what the runtime can do.
         runtime_watch.check().await;
         let allocations = Arc::new(Allocations::open(&config.node.root_dir)?);
+        let devices = Devices::open(
+            config.device_plugins_dir.as_deref(),
+            ports.devices.clone(),
+            nudges.clone(),
+            metrics.clone(),
+        );
+        devices.serve().await?;
         let context = Arc::new(Context {
+            devices: devices.clone(),
             users: config.users,
             claims: Arc::default(),
             runtime: runtime_health.clone(),
@@ -147,6 +159,7 @@ impl Agent {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(allocations.run(shutdown.clone()));
+        tasks.spawn(devices.run(shutdown.clone()));
 
         if let Some(cni) = config.cni {
             serve_cni(&mut tasks, &cni, &ports, &sources, &shutdown)?;
@@ -272,6 +285,11 @@ impl Agent {
             shutdown,
             health,
         })
+    }
+
+    /// Who has what, for those who watch devices.
+    pub fn resources(&self) -> Arc<dyn ResourceLister> {
+        self.service.clone()
     }
 
     /// What the node's server answers from.

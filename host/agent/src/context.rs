@@ -19,6 +19,7 @@ use witlet_core::plan::{Note, Rules};
 use witlet_core::resources::Quantity;
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
 use witlet_ports::cgroups::Cgroups;
+use witlet_ports::devices::DevicePlugins;
 use witlet_ports::machine::Machine;
 use witlet_ports::network::Network;
 use witlet_ports::plugin::Plugins;
@@ -30,6 +31,7 @@ use witlet_ports::volume::Volumes;
 
 use crate::allocations::Allocations;
 use crate::claims::Claims;
+use crate::devices::Devices;
 use crate::images::Images;
 use crate::metrics::Metrics;
 use crate::node::RuntimeHealth;
@@ -56,6 +58,7 @@ pub struct Ports {
     pub sinks: Arc<dyn Sinks>,
     pub plugins: Arc<dyn Plugins>,
     pub machine: Arc<dyn Machine>,
+    pub devices: Arc<dyn DevicePlugins>,
 }
 
 /// How often things happen. The values are the kubelet's (contract/pod.md section 0).
@@ -113,6 +116,7 @@ pub struct Context {
     pub status: StatusWriter,
     pub sync_loop: SyncLoop,
     pub allocations: Arc<Allocations>,
+    pub devices: Arc<Devices>,
     pub metrics: Arc<Metrics>,
     /// To set a sandbox up.
     pub turns: Turns,

@@ -12,6 +12,7 @@
 //! | [`garbage`] | 1 | the runtime's containers, logs | removed containers, sandboxes, logs |
 //! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
 //! | [`allocations`] | 1 | what pods were allocated and given | two files |
+//! | [`devices`] | 1 | device plugins, pods that are admitted | who has which devices, in a file |
 //! | [`mirrors`] | 1 | static pods, API pods | mirror pods |
 //! | [`node`] | 1 | runtime status, machine facts | node object, lease, [`witlet_core::plan::Rules`] |
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
@@ -28,6 +29,7 @@ pub mod claims;
 pub mod clock;
 pub mod cni;
 pub mod context;
+pub mod devices;
 pub mod garbage;
 pub mod http;
 pub mod images;

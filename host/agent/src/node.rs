@@ -282,6 +282,7 @@ impl NodeLoop {
     /// An object that was deleted is not made anew until the agent starts again; one that somebody else makes is taken on.
     async fn report(&self) {
         let mut pressure = self.pressure.clone();
+        let mut devices = self.context.devices.changed();
         let started = tokio::time::Instant::now();
         let mut written: Option<Written> = None;
         let mut pod_cidr = String::new();
@@ -328,6 +329,7 @@ impl NodeLoop {
                 () = tokio::time::sleep(pause) => {}
                 () = self.runtime.changed.notified() => {}
                 Ok(()) = pressure.changed() => {}
+                Ok(()) = devices.changed() => {}
             }
         }
     }
@@ -368,6 +370,7 @@ impl NodeLoop {
         if ready {
             self.startup.ready(&self.context.metrics.kubelet);
         }
+        self.context.devices.node_written();
         *written = Some(Written {
             ready,
             at: tokio::time::Instant::now(),
@@ -433,7 +436,10 @@ impl NodeLoop {
         } else {
             Vec::new()
         };
+        let (devices, forget_devices) = self.context.devices.counts();
         NodeState {
+            devices,
+            forget_devices,
             runtime: version,
             handlers: handlers.collect(),
             supplemental_groups_policy: status.supplemental_groups_policy,

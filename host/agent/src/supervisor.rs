@@ -29,9 +29,11 @@ use crate::pod::worker::{Ended, Nudge, Worker};
 mod admit;
 mod cgroups;
 mod resize;
+mod resources;
 
 use admit::{Verdict, Waiting};
 use resize::Wish;
+use resources::Given;
 
 /// A worker that panicked is started again after this long.
 const RESTART: Duration = Duration::from_secs(5);
@@ -97,6 +99,10 @@ pub struct Supervisor {
     cleaned: BTreeMap<PodUid, Listed>,
     /// Critical pods for which others have to end first.
     waiting: BTreeMap<PodUid, Waiting>,
+    /// What pods got for themselves alone.
+    given: Given,
+    /// All sources have spoken, and what they said at first was looked at.
+    settled: bool,
     /// The weight of all Burstable pods together.
     burstable: watch::Sender<Option<u64>>,
     /// Pods that have a cgroup, while they are being listed.
@@ -138,6 +144,8 @@ impl Supervisor {
             cleaning: BTreeSet::new(),
             cleaned: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            given: Given::default(),
+            settled: false,
             burstable: watch::channel(None).0,
             cgroups: JoinSet::new(),
             trigger: "periodic_retry",
@@ -185,6 +193,7 @@ impl Supervisor {
                         self.cleaned.remove(&uid);
                     }
                 }
+                Some(()) = self.given.next() => self.trigger = "pods_added",
                 Some(Ok(found)) = self.cgroups.join_next() => self.remove_cgroups(found),
                 _ = housekeeping.tick() => self.housekeeping(),
             }
@@ -248,6 +257,7 @@ impl Supervisor {
         }
         new.sort_by(|a, b| a.1.metadata.creation_timestamp.cmp(&b.1.metadata.creation_timestamp));
         self.waiting.retain(|uid, _| wanted.contains_key(uid));
+        self.given.retain(|uid| wanted.contains_key(uid));
         for (uid, pod, source) in new {
             // Two static pods of one name never run together (the kubelet contract, pod 1.4 rule 24).
             if source != Source::Api && self.workers.values().any(|e| e.key == key(pod)) {
@@ -255,7 +265,8 @@ impl Supervisor {
             }
             let wanted = mark(pod, source, None);
             let mut desired = DesiredPod::new(self.allocated(&wanted), source);
-            match self.admit(&desired) {
+            let runs = listed.get(uid).is_some_and(|pod| pod.alive);
+            match self.admit(&desired, runs) {
                 Verdict::Admitted => {}
                 Verdict::Rejected(rejection) => desired.rejected = Some(rejection),
                 // It is looked at again when one of those ends for which it waits.
@@ -268,6 +279,8 @@ impl Supervisor {
         if !ready {
             return;
         }
+        self.settled = true;
+        self.take_back();
         self.decide_resizes();
         self.weigh();
 

@@ -57,6 +57,11 @@ pub struct Shortage {
     pub amount: i64,
 }
 
+/// What is asked before the pod is given devices, cpus and memory of its own.
+pub fn before_resources(pod: &Pod, node: &Node, settings: &Settings) -> Result<(), Rejection> {
+    sysctls(pod, node, settings)
+}
+
 /// `others` are the pods that run or are to run here; the pod itself is left out of them. The first refusal holds.
 pub fn admit<'a>(
     pod: &Pod,
@@ -66,7 +71,7 @@ pub fn admit<'a>(
 ) -> Result<(), Refusal> {
     let own = uid(pod);
     let others: Vec<&Pod> = others.filter(|other| uid(other) != own).collect();
-    sysctls(pod, node, settings)?;
+    before_resources(pod, node, settings)?;
     platform(pod, node)?;
     let short = fit::check(pod, &others, node);
     let mut failures = Vec::new();

@@ -118,6 +118,16 @@ impl Variables {
         Ok(())
     }
 
+    /// Those of devices' plugins, as far as nobody else defined them.
+    pub(crate) fn add_missing(&mut self, more: &[(String, String)]) -> Result<(), ConfigError> {
+        for (name, value) in more {
+            if self.get(name).is_none() {
+                self.set(name.clone(), value.clone())?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn into_vec(self) -> Vec<(String, String)> {
         self.list
     }

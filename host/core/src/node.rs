@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::admission::features::DECLARED;
+use crate::devices::{Counts, is_extended};
 use crate::resources::Quantity;
 use crate::runtime::Image;
 
@@ -157,6 +158,10 @@ pub struct NodeState {
     pub resolved: Vec<IpAddr>,
     /// In the form of the status; none until volumes of an earlier run were taken over.
     pub volumes_in_use: Option<Vec<String>>,
+    /// What device plugins offer.
+    pub devices: Counts,
+    /// The node is a new one under an old name: what device plugins offered on it before is no more.
+    pub forget_devices: bool,
 }
 
 pub const ANNOTATION_PROVIDED_NODE_IP: &str = "alpha.kubernetes.io/provided-node-ip";
@@ -252,8 +257,12 @@ pub fn build_status(
     // Other writers' fields (attached volumes, phase, …) stay.
     let mut status = previous.cloned().unwrap_or_default();
     status.addresses = addresses(facts, config, state, previous);
-    let capacity = capacity(facts, config, previous);
-    status.allocatable = Some(allocatable(&capacity, config));
+    let capacity = capacity(facts, config, state, previous);
+    let mut allocatable = allocatable(&capacity, config);
+    for (name, healthy) in &state.devices.allocatable {
+        allocatable.insert(name.clone(), devices(*healthy).to_api());
+    }
+    status.allocatable = Some(allocatable);
     status.capacity = Some(to_api(&capacity));
     status.node_info = Some(node_info(facts, config, state));
     status.daemon_endpoints = Some(NodeDaemonEndpoints {
@@ -320,13 +329,26 @@ fn bytes(bytes: u64) -> Quantity {
     Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
-/// Rule 45. Extended resources that the API knows stay: their plugins report them.
-fn capacity(facts: &MachineFacts, config: &NodeConfig, previous: Option<&NodeStatus>) -> Amounts {
+fn devices(count: u64) -> Quantity {
+    Quantity::from_units(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Rule 45. Extended resources that the API knows and no plugin offers are somebody else's: they stay.
+fn capacity(facts: &MachineFacts, config: &NodeConfig, state: &NodeState, previous: Option<&NodeStatus>) -> Amounts {
     let mut capacity = machine_capacity(facts, config);
     for (name, amount) in previous.iter().flat_map(|p| p.capacity.iter().flatten()) {
         if name.contains('/') {
-            capacity.insert(name.clone(), Quantity::from_api(amount));
+            let forgotten = state.forget_devices && is_extended(name);
+            let amount = if forgotten {
+                Quantity::ZERO
+            } else {
+                Quantity::from_api(amount)
+            };
+            capacity.insert(name.clone(), amount);
         }
+    }
+    for (name, all) in &state.devices.capacity {
+        capacity.insert(name.clone(), devices(*all));
     }
     capacity
 }
@@ -391,6 +413,18 @@ pub fn current_allocatable(node: Option<&Node>, machine: &BTreeMap<String, Quant
                 .collect()
         },
     )
+}
+
+/// The node as a pod finds it that has devices: of each resource at least as much as is in use, so that who has devices may
+/// go on though their plugin does not (the kubelet contract, node 123).
+pub fn with_devices_in_use(node: &Node, used: &BTreeMap<String, u64>) -> Node {
+    let mut node = node.clone();
+    let allocatable = node.status.get_or_insert_default().allocatable.get_or_insert_default();
+    for (name, count) in used {
+        let told = allocatable.get(name).map(Quantity::from_api).unwrap_or_default();
+        allocatable.insert(name.clone(), told.max(devices(*count)).to_api());
+    }
+    node
 }
 
 fn held_back(threshold: Threshold, capacity: Quantity) -> u64 {

@@ -133,6 +133,7 @@ fn configure(pod: &Pod, node: &NodeSettings) -> Vec<Result<ContainerConfig, Conf
             volume_groups: &[],
             allocatable: &BTreeMap::new(),
             recursive_read_only: true,
+            devices: None,
         };
         let prepared = config::sub_paths(&inputs)
             .unwrap_or_default()

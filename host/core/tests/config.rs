@@ -145,6 +145,7 @@ fn configure(case: &str, pod: &Pod) -> Value {
             volume_groups: GROUPS,
             allocatable: &node.allocatable,
             recursive_read_only: true,
+            devices: None,
         };
         let parts = config::sub_paths(&inputs).unwrap();
         let prepared = parts

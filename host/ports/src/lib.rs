@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod cgroups;
+pub mod devices;
 pub mod error;
 pub mod machine;
 pub mod meter;
@@ -11,6 +12,7 @@ pub mod network;
 pub mod plugin;
 pub mod policy;
 pub mod probe;
+pub mod registration;
 pub mod runtime;
 pub mod serve;
 pub mod sink;

@@ -15,12 +15,14 @@ use witlet_agent::stats::pressure;
 use witlet_agent::supervisor::Sources;
 use witlet_core::config::NodeSettings;
 use witlet_core::node::current_allocatable;
+use witlet_devices::registration::{Registrants, Registry};
 use witlet_kube::{CredentialsConfig, NodeCredentials};
 use witlet_node::MachineStats;
 use witlet_node::machine::Places;
 use witlet_plugin_host::{Allocatable, Deps, PluginHost};
 use witlet_ports::Error;
 use witlet_ports::api::{Events, Nodes, Objects};
+use witlet_ports::registration::Registrant;
 use witlet_ports::runtime::Runtime;
 use witlet_ports::source::PodSet;
 
@@ -147,6 +149,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
         }
         NetworkMode::Runtime => None,
     };
+    let device_plugins = witlet_devices::Plugins::new(sections.node.device_plugins_dir.clone(), shutdown.clone());
     let ports = Ports {
         runtime,
         machine: Arc::new(MachineStats::new(cgroups.clone(), Places::default())),
@@ -161,7 +164,11 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
         policies: plugins.clone(),
         sinks: plugins.clone(),
         plugins: plugins.clone(),
+        devices: Arc::new(device_plugins.clone()),
     };
+    let registrants: Registrants = [("DevicePlugin", Arc::new(device_plugins) as Arc<dyn Registrant>)].into();
+    let registry = Registry::new(sections.node.root_dir.join("plugins_registry"), registrants);
+    let registered = registry.clone();
     let (plugin_metrics, runtime_metrics) = (plugins.clone(), cri);
     let requests = Arc::new(witlet_server::Requests::default());
     let (counted, reviews) = (requests.clone(), requests.clone());
@@ -171,6 +178,8 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
             runtime_metrics.families(),
             witlet_kube::request_families(),
             counted.families(),
+            witlet_devices::families(),
+            registered.families(),
         ]
         .concat()
     };
@@ -204,6 +213,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
             },
             rotation: sections.logs.rotation(),
             dead: sections.gc.policy(),
+            device_plugins_dir: Some(sections.node.device_plugins_dir.clone()),
             reserved,
             image_gc: sections.images.gc(),
             sinks_dir: Some(sections.node.state_dir.join("sinks")),
@@ -225,6 +235,14 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
         }
     };
 
+    tokio::spawn(registry.run(shutdown.clone()));
+    let pod_resources = sections.node.root_dir.join("pod-resources/kubelet.sock");
+    witlet_devices::pod_resources::serve(&pod_resources, agent.resources(), shutdown.clone()).map_err(|e| {
+        Error::terminal(format!(
+            "node.root_dir: cannot listen at {}: {e}; choose another directory, or stop the agent that uses it",
+            pod_resources.display()
+        ))
+    })?;
     let service = serve::service(sections, agent.service(), requests, level, &shutdown);
     to_agent.connect(service.clone());
     server.start(sections, &service, Arc::new(client.access()), reviews, &shutdown);

@@ -56,6 +56,10 @@ fn every_named_test_exists() {
     let mut missing = Vec::new();
     for entry in fs::read_dir(root.join("tests/contract")).unwrap() {
         let path = entry.unwrap().path();
+        // Beside the tables lies what tests read.
+        if path.extension().is_none_or(|e| e != "md") {
+            continue;
+        }
         let table = fs::read_to_string(&path).unwrap();
         let names = named(&table);
         assert!(!names.is_empty(), "{} names no test", path.display());

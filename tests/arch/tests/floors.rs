@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["witlet-ports", "witlet-net"],
     &[
         "witlet-cri",
+        "witlet-devices",
         "witlet-kube",
         "witlet-plugin-host",
         "witlet-node",

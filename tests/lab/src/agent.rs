@@ -52,6 +52,7 @@ name = "lab"
 root_dir = "{dir}/root"
 pod_logs_dir = "{dir}/logs"
 state_dir = "{dir}/state"
+device_plugins_dir = "{dir}/device-plugins"
 
 [runtime]
 endpoint = "{endpoint}"

@@ -358,6 +358,7 @@ fn ports(world: &World) -> Ports {
         sinks: Arc::new(()),
         plugins: Arc::new(()),
         machine: Arc::new(()),
+        devices: Arc::new(()),
     }
 }
 
@@ -408,6 +409,7 @@ fn config(state: &State) -> Config {
         pressure: Default::default(),
         rotation: Default::default(),
         dead: Default::default(),
+        device_plugins_dir: None,
         reserved: Vec::new(),
         image_gc: Default::default(),
         sinks_dir: None,

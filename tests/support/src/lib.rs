@@ -2,3 +2,4 @@
 
 pub mod arbitrary_pod;
 pub mod fake_cri;
+pub mod fake_device_plugin;

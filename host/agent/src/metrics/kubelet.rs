@@ -160,6 +160,8 @@ meters! {
             "[ALPHA] Duration of execution in seconds for credential provider plugin"
         image_pull "kubelet_image_pull_duration_seconds" ["image_size_in_bytes"] PULL_BOUNDS
             "[ALPHA] Duration in seconds to pull an image."
+        device_allocations "kubelet_device_plugin_alloc_duration_seconds" ["resource_name"] DEFAULT_BOUNDS
+            "[ALPHA] Duration in seconds to serve a device plugin Allocation request. Broken down by resource name."
         volume_count "kubelet_volume_metric_collection_duration_seconds" ["metric_source"] DEFAULT_BOUNDS
             "[ALPHA] Duration in seconds to calculate volume stats"
     }

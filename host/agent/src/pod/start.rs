@@ -312,6 +312,7 @@ impl Start<'_> {
             },
             None => None,
         };
+        let devices = context.devices.prepare(&want.pod, spec).await?;
         let mut inputs = ContainerInputs {
             pod: &want.pod,
             node: &node,
@@ -332,6 +333,7 @@ impl Start<'_> {
             volume_groups: &made.volume_groups,
             allocatable: &context.allocatable(),
             recursive_read_only: made.recursive_read_only,
+            devices: devices.as_ref(),
         };
         let mut bound = BTreeMap::new();
         for (index, part) in config::sub_paths(&inputs).map_err(|e| e.message)? {

@@ -260,6 +260,7 @@ impl Worker {
         let now = crate::clock::now();
         let rules = self.context.rules.borrow().clone();
         self.context.probes.results(&self.uid, &mut state.memory.probes);
+        state.memory.devices = self.context.devices.health(&self.uid);
         let plan = plan(want, &state.have, &state.memory, &rules, now);
         let settled = plan.is_settled(&state.memory);
         plan.remember(&mut state.memory);

@@ -3,6 +3,7 @@
 //! No task of its own. In: the pod sources, the statuses, the runtime. Out: [`witlet_ports::serve::Node`].
 
 mod follow;
+mod resources;
 mod tail;
 
 use std::path::PathBuf;
@@ -254,7 +255,11 @@ impl Node for NodeService {
             name: "syncloop",
             problem: self.context.sync_loop.problem(),
         };
-        vec![fine("ping"), fine("log"), syncloop, fine("device-plugin")]
+        let devices = Check {
+            name: "device-plugin",
+            problem: self.context.devices.problem(),
+        };
+        vec![fine("ping"), fine("log"), syncloop, devices]
     }
 
     async fn metrics(&self, of: MetricsOf) -> Result<String> {

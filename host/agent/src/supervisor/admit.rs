@@ -11,7 +11,9 @@ use witlet_core::admission::{self, Refusal, preempt};
 use witlet_core::allocation::PodResources;
 use witlet_core::desired::{DesiredPod, Rejection, uid};
 use witlet_core::ids::PodUid;
+use witlet_core::node::with_devices_in_use;
 
+use super::resources::Share;
 use super::{Supervisor, ended};
 
 /// A kill is waited for at least this long (2 rule 10).
@@ -45,8 +47,8 @@ impl Supervisor {
         substituted.map_or_else(|| wanted.clone(), Arc::new)
     }
 
-    /// Pods that are ending or have ended are not asked.
-    pub(super) fn admit(&mut self, desired: &DesiredPod) -> Verdict {
+    /// Pods that are ending or have ended are not asked. `runs` if the runtime shows that the pod runs.
+    pub(super) fn admit(&mut self, desired: &DesiredPod, runs: bool) -> Verdict {
         let ending = desired.pod.metadata.deletion_timestamp.is_some();
         if ending || ended(&desired.pod) {
             return Verdict::Admitted;
@@ -55,10 +57,23 @@ impl Supervisor {
         if self.waiting.get(&own).is_some_and(|w| self.is_waited_for(w)) {
             return Verdict::Wait;
         }
-        let waited = self.waiting.remove(&own);
         let node = self.context.ports.nodes.current();
         // Before the node's own status is in the API, nobody could say what fits.
         let node = node.filter(|n| n.status.as_ref().is_some_and(|s| s.allocatable.is_some()));
+        match self.share(&desired.pod, node.as_deref(), runs && !self.settled) {
+            Share::Given => {}
+            Share::Asked => return Verdict::Wait,
+            Share::Refused(rejection) => {
+                self.given.forget(&own);
+                return self.reject(desired, rejection);
+            }
+        }
+        let waited = self.waiting.remove(&own);
+        let used = self.context.devices.used_beside(&own);
+        let node = node.map(|node| match used {
+            Some(used) => Arc::new(with_devices_in_use(&node, &used)),
+            None => node,
+        });
         let refusal = node.and_then(|node| {
             let gone: BTreeSet<_> = waited.iter().flat_map(|w| w.victims.iter().map(|v| &v.uid)).collect();
             let active = self.active();
@@ -70,16 +85,22 @@ impl Supervisor {
                 .allocations
                 .allocated
                 .set(&own, &PodResources::of(&desired.pod));
+            self.given.forget(&own);
             return Verdict::Admitted;
         };
         match self.preempt(desired, refusal) {
             None => Verdict::Wait,
             Some(rejection) => {
-                info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
-                self.context.rejected(&desired.pod, &rejection);
-                Verdict::Rejected(rejection)
+                self.given.forget(&own);
+                self.reject(desired, rejection)
             }
         }
+    }
+
+    fn reject(&self, desired: &DesiredPod, rejection: Rejection) -> Verdict {
+        info!(pod = %desired.key(), reason = rejection.reason, "pod rejected");
+        self.context.rejected(&desired.pod, &rejection);
+        Verdict::Rejected(rejection)
     }
 
     /// Those that run or are to run here, with what they were allocated (2 rule 14).

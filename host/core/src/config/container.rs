@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Service};
 use super::sandbox::identity;
 use super::{ConfigError, Lookup, NodeSettings, VolumeSource, hostname_and_domain, mounts, security};
 use crate::desired::ContainerKind;
+use crate::devices::GrantOptions;
 use crate::env::{self, Variables};
 use crate::hash;
 use crate::resources::{Quantity, linux};
@@ -47,6 +48,8 @@ pub struct ContainerInputs<'a> {
     pub allocatable: &'a BTreeMap<String, Quantity>,
     /// The pod's runtime handler can make mounts read-only all the way down.
     pub recursive_read_only: bool,
+    /// What the plugins of its devices want it to have.
+    pub devices: Option<&'a GrantOptions>,
 }
 
 pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, ConfigError> {
@@ -56,7 +59,10 @@ pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, Config
     // Not needed here, but a pod whose hostname is invalid does not start any container.
     hostname_and_domain(pod, node)?;
     let devices = mounts::devices(inputs)?;
-    let variables = env::environment(inputs)?;
+    let mut variables = env::environment(inputs)?;
+    if let Some(devices) = inputs.devices {
+        variables.add_missing(&devices.env)?;
+    }
     let mounts = mounts::mounts(inputs, &variables)?;
     let security = security::container(inputs)?;
     let mut labels = identity(pod);
@@ -71,7 +77,7 @@ pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, Config
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts,
         devices,
-        cdi_devices: Vec::new(),
+        cdi_devices: inputs.devices.map(|d| d.cdi_devices.clone()).unwrap_or_default(),
         labels,
         annotations: annotations(inputs),
         log_path: format!("{}/{}.log", container.name, inputs.restart_count),
@@ -100,7 +106,8 @@ fn expand_all(words: Option<&[String]>, variables: &Variables) -> Result<Vec<Str
 fn annotations(inputs: &ContainerInputs<'_>) -> BTreeMap<String, String> {
     let ContainerInputs { pod, container, .. } = *inputs;
     let text = |s: &Option<String>| s.clone().unwrap_or_default();
-    let mut annotations = BTreeMap::new();
+    // Our own keys are not for plugins to set.
+    let mut annotations = inputs.devices.map(|d| d.annotations.clone()).unwrap_or_default();
     let mut put = |key: &str, value: String| drop(annotations.insert(format!("io.kubernetes.{key}"), value));
     put("container.hash", hash::format_hash(hash::container_hash(container)));
     put("container.restartCount", inputs.restart_count.to_string());

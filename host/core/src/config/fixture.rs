@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{ConfigError, ContainerInputs, Lookup, NodeSettings, VolumeSource};
 use crate::desired::{ContainerKind, containers};
+use crate::devices::GrantOptions;
 use crate::resources::Quantity;
 use crate::runtime::{ContainerConfig, Image, UserNamespace};
 
@@ -84,6 +85,7 @@ pub(crate) struct Fixture {
     pub(crate) volume_groups: Vec<i64>,
     pub(crate) allocatable: BTreeMap<String, Quantity>,
     pub(crate) recursive_read_only: bool,
+    pub(crate) devices: Option<GrantOptions>,
 }
 
 impl Fixture {
@@ -111,6 +113,7 @@ impl Fixture {
             volume_groups: Vec::new(),
             allocatable: BTreeMap::new(),
             recursive_read_only: false,
+            devices: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl Fixture {
             volume_groups: &self.volume_groups,
             allocatable: &self.allocatable,
             recursive_read_only: self.recursive_read_only,
+            devices: self.devices.as_ref(),
         })
     }
 

@@ -81,10 +81,10 @@ fn sub_path(mount: &VolumeMount, variables: &Variables) -> Result<Option<String>
     Ok(Some(path))
 }
 
-/// Volumes in the order of the spec, then the hosts file, then the file for the termination message.
+/// What devices need, volumes in the order of the spec, then the hosts file, then the file for the termination message.
 pub(super) fn mounts(inputs: &ContainerInputs<'_>, variables: &Variables) -> Result<Vec<Mount>, ConfigError> {
     let container = inputs.container;
-    let mut mounts = Vec::new();
+    let mut mounts = inputs.devices.map(|d| d.mounts.clone()).unwrap_or_default();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         mounts.push(volume(inputs, variables, index, mount)?);
     }
@@ -223,9 +223,9 @@ fn relabelled(inputs: &ContainerInputs<'_>, name: &str) -> bool {
     volumes.filter(|v| v.name == name).any(|v| made(&v))
 }
 
-/// Block volumes as devices.
+/// Devices of plugins, and block volumes as devices.
 pub(super) fn devices(inputs: &ContainerInputs<'_>) -> Result<Vec<Device>, ConfigError> {
-    let mut devices = Vec::new();
+    let mut devices = inputs.devices.map(|d| d.devices.clone()).unwrap_or_default();
     for device in inputs.container.volume_devices.iter().flatten() {
         let (path, name, container) = (&device.device_path, &device.name, &inputs.container.name);
         if !path.starts_with('/') {

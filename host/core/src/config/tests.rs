@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::fixture::{Fixture, pod, pod_of};
 use super::*;
-use crate::runtime::{IdMapping, MountImage, NamespaceMode, SecurityProfile, UserNamespace};
+use crate::devices::GrantOptions;
+use crate::runtime::{Device, IdMapping, Mount, MountImage, NamespaceMode, SecurityProfile, UserNamespace};
 
 fn security(spec: Value) -> Fixture {
     Fixture::new(pod(spec))
@@ -380,6 +381,42 @@ fn block_devices() {
         with("/dev/x", "y").error(),
         "cannot find volume \"y\" to pass into container \"c\""
     );
+}
+
+#[test]
+fn devices_of_plugins() {
+    let spec = json!({"volumes": [{"name": "v", "emptyDir": {}}], "enableServiceLinks": false, "containers": [{
+        "name": "c", "image": "i", "command": ["$(GPU)", "$(OWN)"], "env": [{"name": "OWN", "value": "spec"}],
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]});
+    let mut f = Fixture::new(pod(spec)).volume("v");
+    f.devices = Some(GrantOptions {
+        env: vec![("GPU".into(), "0".into()), ("OWN".into(), "plugin".into())],
+        mounts: vec![Mount {
+            container_path: "/lib/gpu".into(),
+            host_path: "/opt/gpu".into(),
+            readonly: true,
+            ..Mount::default()
+        }],
+        devices: vec![Device {
+            container_path: "/dev/gpu0".into(),
+            host_path: "/dev/gpu0".into(),
+            permissions: "rw".into(),
+        }],
+        annotations: [("a.b/c", "d"), ("io.kubernetes.container.hash", "forged")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into(),
+        cdi_devices: vec!["a.b/gpu=0".into()],
+    });
+    let config = f.config().unwrap();
+    assert_eq!(config.command, ["0", "spec"]);
+    let value = |name: &str| config.env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    assert_eq!((value("GPU"), value("OWN")), (Some("0"), Some("spec")));
+    assert_eq!(config.mounts[0].host_path, "/opt/gpu");
+    assert_eq!(config.mounts[1].host_path, "/vol/v");
+    assert_eq!(config.devices[0].permissions, "rw");
+    assert_eq!(config.annotations["a.b/c"], "d");
+    assert_ne!(config.annotations["io.kubernetes.container.hash"], "forged");
+    assert_eq!(config.cdi_devices, ["a.b/gpu=0"]);
 }
 
 #[test]

@@ -220,6 +220,53 @@ fn what_the_api_does_not_keep_is_told_once() {
 }
 
 #[test]
+fn devices_are_shown_as_plugins_offer_them() {
+    let before: NodeStatus = serde_json::from_value(json!({
+        "capacity": {"a.b/gpu": "8", "a.b/gone": "2", "c.d/by-hand": "5", "kubernetes.io/own": "1"},
+        "allocatable": {"a.b/gpu": "8", "a.b/gone": "2", "a.b/stray": "1"},
+    }))
+    .unwrap();
+    let mut now = state();
+    let counts = |list: &[(&str, u64)]| list.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    now.devices.capacity = counts(&[("a.b/gpu", 3), ("a.b/gone", 0)]);
+    now.devices.allocatable = counts(&[("a.b/gpu", 2), ("a.b/gone", 0)]);
+    let shown = |state: &NodeState| {
+        let status = build_status(&facts(), &config(), state, Some(&before), at(1));
+        let (capacity, allocatable) = (status.capacity.unwrap(), status.allocatable.unwrap());
+        move |name: &str| {
+            let of = |list: &BTreeMap<String, ApiQuantity>| list.get(name).map(|q| q.0.clone());
+            (of(&capacity), of(&allocatable))
+        }
+    };
+    let both = |capacity: &str, allocatable: &str| (Some(capacity.to_owned()), Some(allocatable.to_owned()));
+    let status = shown(&now);
+    assert_eq!(status("a.b/gpu"), both("3", "2"));
+    assert_eq!(status("a.b/gone"), both("0", "0"));
+    assert_eq!(status("c.d/by-hand"), both("5", "5"));
+    assert_eq!(status("a.b/stray"), (None, None));
+    // Nothing is known of an earlier run.
+    let new = NodeState {
+        forget_devices: true,
+        ..state()
+    };
+    let status = shown(&new);
+    assert_eq!(status("a.b/gpu"), both("0", "0"));
+    assert_eq!(status("kubernetes.io/own"), both("1", "1"));
+}
+
+#[test]
+fn who_has_devices_finds_room_for_them() {
+    let node = build_node(&facts(), &config(), &state(), None, at(1));
+    let used = BTreeMap::from([("a.b/gpu".to_owned(), 2)]);
+    let raised = with_devices_in_use(&node, &used);
+    let allocatable = raised.status.unwrap().allocatable.unwrap();
+    assert_eq!(
+        (allocatable["a.b/gpu"].0.as_str(), allocatable["cpu"].0.as_str()),
+        ("2", "2")
+    );
+}
+
+#[test]
 fn others_fields_and_conditions_stay() {
     let before: NodeStatus = serde_json::from_value(json!({
         "conditions": [{"type": "NetworkUnavailable", "status": "False"}],

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::allocation::PodResources;
 use crate::dead;
 use crate::desired::{self, ContainerKind, DesiredPod};
+use crate::devices;
 use crate::observed::ObservedPod;
 use crate::status::derive_status;
 
@@ -98,6 +99,8 @@ pub struct PodMemory {
     /// The resources that the pod's cgroup and containers were last given; none while that is not known.
     pub actuated: Option<PodResources>,
     pub resize: Progress,
+    /// Of its devices.
+    pub devices: devices::Health,
 }
 
 /// How far the resize of a running pod is.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, HostIP, Pod, PodIP, PodSpec, PodStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::desired::{self, ContainerKind, DesiredPod};
+use crate::devices;
 use crate::observed::ObservedPod;
 use crate::plan::{PodMemory, Rules, Stage};
 use crate::resources;
@@ -96,6 +97,9 @@ impl Facts<'_> {
         status.container_statuses = containers::derive(self, &regular, &self.old.container_statuses, has_init);
         status.ephemeral_container_statuses =
             containers::derive(self, &ephemeral, &self.old.ephemeral_container_statuses, has_init);
+        for container in status.container_statuses.iter_mut().flatten() {
+            devices::show_health(container, &self.memory.devices);
+        }
         let last = self.memory.stage >= Stage::Terminated;
         if last {
             last::end_containers(self, &mut status);

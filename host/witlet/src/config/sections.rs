@@ -64,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) pod_logs_dir: PathBuf,
     pub(crate) container_logs_dir: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
+    /// The same on all nodes, wherever the root directory is: plugins know it.
+    pub(crate) device_plugins_dir: PathBuf,
     pub(crate) max_pods: u32,
     pub(crate) user_namespace_ids: u32,
     /// Amounts that pods cannot request.
@@ -93,6 +95,7 @@ impl Default for Node {
             pod_logs_dir: "/var/log/pods".into(),
             container_logs_dir: None,
             state_dir: "/var/lib/witlet".into(),
+            device_plugins_dir: "/var/lib/kubelet/device-plugins".into(),
             max_pods: 110,
             user_namespace_ids: witlet_core::userns::UNIT,
             system_reserved: BTreeMap::new(),
@@ -544,6 +547,7 @@ impl Sections {
             ("node.root_dir", Some(&self.node.root_dir)),
             ("node.pod_logs_dir", Some(&self.node.pod_logs_dir)),
             ("node.state_dir", Some(&self.node.state_dir)),
+            ("node.device_plugins_dir", Some(&self.node.device_plugins_dir)),
             ("static_pods.path", self.static_pods.path.as_ref()),
             ("images.credential_providers", self.images.credential_providers.as_ref()),
             (

@@ -3,6 +3,7 @@
 mod claims;
 mod config;
 mod deletion;
+mod devices;
 mod garbage;
 mod images;
 mod kubectl;
@@ -151,6 +152,9 @@ scenarios! {
     }
     alone scale::{
         fifty_pods_at_once,
+    }
+    alone devices::{
+        a_plugins_devices_go_to_pods_and_stay_there,
     }
     alone restart::{
         a_killed_agent_disturbs_no_container,

@@ -56,6 +56,19 @@ fn told(mut scene: Scene) -> Scene {
 }
 
 #[test]
+fn the_health_of_devices_is_shown() {
+    let mut scene = init();
+    let ill = json!([{"name": "a.b/gpu", "resources": [{"resourceID": "0", "health": "Unhealthy"}]}]);
+    for name in ["a", "i"] {
+        let health = serde_json::from_value(ill.clone()).unwrap();
+        scene.memory.devices.insert(name.into(), health);
+    }
+    let shown = |name: &str| serde_json::to_value(status(&scene, name).allocated_resources_status).unwrap();
+    assert_eq!(shown("a"), ill);
+    assert_eq!(shown("i"), json!(null), "of init containers it is not told");
+}
+
+#[test]
 fn before_anything_is_seen() {
     assert_eq!(state(&one(), "a"), "waiting ContainerCreating: ");
     assert_eq!(state(&init(), "a"), "waiting PodInitializing: ");

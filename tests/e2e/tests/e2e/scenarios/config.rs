@@ -42,6 +42,7 @@ fn good(ctx: &Ctx, name: &str) -> String {
     let dir = ctx.scratch().join(name);
     format!(
         "[node]\nname = \"x\"\nroot_dir = \"{0}/root\"\npod_logs_dir = \"{0}/logs\"\nstate_dir = \"{0}/state\"\n\
+         device_plugins_dir = \"{0}/devices\"\n\
          [runtime]\nendpoint = \"{1}\"\n[standalone]\nlisten = \"127.0.0.1:0\"\n\
          [network]\nmode = \"runtime\"\n[server]\nhealthz = \"off\"\n",
         dir.display(),

@@ -1,0 +1,138 @@
+//! What a pod gets for itself alone before it may run, such as devices (the kubelet contract, node K 4).
+//!
+//! Plugins are asked for it, which takes as long as they want: the pod waits meanwhile, and nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::warn;
+use witlet_core::admission;
+use witlet_core::desired::{ContainerKind, Rejection, containers, uid};
+use witlet_core::ids::PodUid;
+use witlet_core::observed::ContainerState;
+use witlet_core::topology::unexpected;
+
+use super::Supervisor;
+use crate::context::Context;
+
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Pods for which others are asked, and what came of it.
+#[derive(Default)]
+pub(super) struct Given {
+    asking: BTreeMap<PodUid, AbortHandle>,
+    tasks: JoinSet<(PodUid, Result<(), Rejection>)>,
+    done: BTreeMap<PodUid, Result<(), Rejection>>,
+}
+
+/// What a pod got.
+pub(super) enum Share {
+    /// All that it needs.
+    Given,
+    Refused(Rejection),
+    /// It is not yet known.
+    Asked,
+}
+
+impl Given {
+    pub(super) fn holds(&self, uid: &PodUid) -> bool {
+        self.asking.contains_key(uid) || self.done.contains_key(uid)
+    }
+
+    /// Waits for the next answer; none while nobody is asked.
+    pub(super) async fn next(&mut self) -> Option<()> {
+        let (uid, result) = self.tasks.join_next().await?.ok()?;
+        if self.asking.remove(&uid).is_some() {
+            self.done.insert(uid, result);
+        }
+        Some(())
+    }
+
+    /// Nobody wants the others any more.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&PodUid) -> bool) {
+        self.done.retain(|uid, _| wanted(uid));
+        self.asking.retain(|uid, task| {
+            let keep = wanted(uid);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    pub(super) fn forget(&mut self, uid: &PodUid) {
+        self.done.remove(uid);
+    }
+}
+
+impl Supervisor {
+    /// `ran` if the pod was running when the agent began.
+    pub(super) fn share(&mut self, pod: &Arc<Pod>, node: Option<&Node>, ran: bool) -> Share {
+        let uid = uid(pod);
+        if let Some(done) = self.given.done.get(&uid) {
+            return done.clone().map_or_else(Share::Refused, |()| Share::Given);
+        }
+        if self.given.asking.contains_key(&uid) {
+            return Share::Asked;
+        }
+        let checked = node.map(|node| admission::before_resources(pod, node, &self.context.admission));
+        // One that is refused for something else takes nothing.
+        if matches!(checked, Some(Err(_))) || !self.context.devices.are_wanted(pod) {
+            return Share::Given;
+        }
+        let (context, pod) = (self.context.clone(), pod.clone());
+        let own = uid.clone();
+        let task = self.given.tasks.spawn(async move {
+            let result = give(&context, &pod, ran).await;
+            (own, result)
+        });
+        self.given.asking.insert(uid, task);
+        Share::Asked
+    }
+
+    /// Takes back from pods that are gone.
+    pub(super) fn take_back(&mut self) {
+        if !self.context.devices.are_given() {
+            return;
+        }
+        let mut active: BTreeSet<PodUid> = self.active().iter().map(|pod| uid(pod)).collect();
+        active.extend(self.waiting.keys().cloned());
+        let given = &self.given;
+        self.context
+            .devices
+            .retain(|uid| active.contains(uid) || given.holds(uid));
+    }
+}
+
+/// Container by container, in the order in which they start.
+async fn give(context: &Context, pod: &Pod, ran: bool) -> Result<(), Rejection> {
+    let running = if ran {
+        running(context, &uid(pod)).await
+    } else {
+        BTreeSet::new()
+    };
+    let all = pod.spec.iter().flat_map(containers);
+    for (_, container) in all.filter(|(kind, _)| *kind != ContainerKind::Ephemeral) {
+        let runs = running.contains(&container.name);
+        let given = context.devices.allocate(pod, &container, runs, None).await;
+        given.map_err(unexpected)?;
+    }
+    Ok(())
+}
+
+/// Which containers run. The runtime has to say it: a pod that runs must not be rejected for what it has.
+async fn running(context: &Context, uid: &PodUid) -> BTreeSet<String> {
+    loop {
+        match context.ports.runtime.containers(Some(uid)).await {
+            Ok(all) => {
+                let running = all.into_iter().filter(|c| c.state == ContainerState::Running);
+                return running.map(|c| c.name).collect();
+            }
+            Err(error) => warn!(%error, %uid, "the runtime does not say what runs of a pod, trying again"),
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
