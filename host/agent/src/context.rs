@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use rand::Rng;
 use tokio::sync::watch;
 use witlet_core::admission;
 use witlet_core::config::NodeSettings;
 use witlet_core::desired::Rejection;
 use witlet_core::ids::PodUid;
-use witlet_core::node::{current_allocatable, host_ips};
+use witlet_core::node::{current_allocatable, host_ips, with_devices_in_use};
 use witlet_core::plan::{Note, Rules};
 use witlet_core::resources::Quantity;
 use witlet_ports::api::{Events, Nodes, Objects, Pods};
@@ -142,6 +142,14 @@ impl Context {
     /// What pods may use together, as the node's object says now.
     pub fn allocatable(&self) -> BTreeMap<String, Quantity> {
         current_allocatable(self.ports.nodes.current().as_deref(), &self.node.allocatable)
+    }
+
+    /// The node as it is for this pod: one that has devices finds room for them, whatever became of their plugin.
+    pub fn beside_devices(&self, uid: &PodUid, node: Arc<Node>) -> Arc<Node> {
+        match self.devices.used_beside(uid) {
+            Some(used) => Arc::new(with_devices_in_use(&node, &used)),
+            None => node,
+        }
     }
 
     pub fn event(&self, pod: &Pod, warning: bool, reason: &str, message: impl Into<String>) {

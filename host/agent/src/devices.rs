@@ -31,6 +31,8 @@ use crate::metrics::Metrics;
 use crate::pleg::Nudges;
 
 const CHECKPOINT: &str = "kubelet_internal_checkpoint";
+/// Many changes are one.
+const GATHER: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
 pub struct Devices {
@@ -45,7 +47,8 @@ pub struct Devices {
     turn: Semaphore,
     /// Numbers may have changed.
     changed: watch::Sender<()>,
-    unsaved: Notify,
+    /// The same for who tells of it, and writes the file.
+    news: Notify,
 }
 
 /// The checkpoint. Nowhere if there is no path.
@@ -87,7 +90,7 @@ impl Devices {
             forget: AtomicBool::new(missing),
             turn: Semaphore::new(1),
             changed: watch::channel(()).0,
-            unsaved: Notify::new(),
+            news: Notify::new(),
         })
     }
 
@@ -96,20 +99,27 @@ impl Devices {
         self.plugins.serve(self.clone()).await
     }
 
-    /// Keeps the file up to date until shutdown.
+    /// Tells of changes and keeps the file up to date, until shutdown. A plugin whose devices come and go all the time makes
+    /// neither write again and again.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 // Cancel-safe: a permit that is not taken stays.
-                () = self.unsaved.notified() => {}
+                () = self.news.notified() => {}
             }
-            while let Err(error) = self.save().await {
-                warn!(%error, "cannot write who has which devices, trying again");
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = tokio::time::sleep(RETRY) => {}
+            self.changed.send_replace(());
+            let pause = match self.save().await {
+                Ok(()) => GATHER,
+                Err(error) => {
+                    warn!(%error, "cannot write who has which devices, trying again");
+                    self.news.notify_one();
+                    RETRY
                 }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -285,7 +295,7 @@ impl Devices {
     /// Takes back what pods have that are not among these.
     pub fn retain(&self, active: impl Fn(&PodUid) -> bool) {
         if self.lock().retain(active) {
-            self.unsaved.notify_one();
+            self.news.notify_one();
         }
     }
 
@@ -293,7 +303,7 @@ impl Devices {
     pub fn counts(&self) -> (Counts, bool) {
         let mut book = self.lock();
         if book.expire(crate::clock::now()) {
-            self.unsaved.notify_one();
+            self.news.notify_one();
         }
         (book.counts(), self.forget.load(Ordering::Acquire))
     }
@@ -363,13 +373,12 @@ impl Listener for Devices {
                 for uid in &concerned {
                     self.nudges.poke(uid);
                 }
-                self.unsaved.notify_one();
             }
             Event::Disconnected { resource, connection } => {
                 self.lock().disconnected(&resource, connection, crate::clock::now());
             }
         }
-        self.changed.send_replace(());
+        self.news.notify_one();
     }
 }
 

@@ -11,7 +11,6 @@ use witlet_core::admission::{self, Refusal, preempt};
 use witlet_core::allocation::PodResources;
 use witlet_core::desired::{DesiredPod, Rejection, uid};
 use witlet_core::ids::PodUid;
-use witlet_core::node::with_devices_in_use;
 
 use super::resources::Share;
 use super::{Supervisor, ended};
@@ -69,11 +68,7 @@ impl Supervisor {
             }
         }
         let waited = self.waiting.remove(&own);
-        let used = self.context.devices.used_beside(&own);
-        let node = node.map(|node| match used {
-            Some(used) => Arc::new(with_devices_in_use(&node, &used)),
-            None => node,
-        });
+        let node = node.map(|node| self.context.beside_devices(&own, node));
         let refusal = node.and_then(|node| {
             let gone: BTreeSet<_> = waited.iter().flat_map(|w| w.victims.iter().map(|v| &v.uid)).collect();
             let active = self.active();

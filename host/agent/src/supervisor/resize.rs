@@ -75,6 +75,7 @@ impl Supervisor {
                 continue;
             };
             let allocated = entry.desired.borrow().pod.clone();
+            let node = self.context.beside_devices(&uid, node.clone());
             let verdict = allocation::consider(
                 &entry.wanted,
                 &allocated,

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use witlet_devices::proto::device_plugin::{Device, DevicePluginOptions};
 use witlet_devices::proto::pod_resources::pod_resources_lister_client::PodResourcesListerClient;
 use witlet_devices::proto::pod_resources::{AllocatableResourcesRequest, ListPodResourcesRequest};
-use witlet_test_support::fake_device_plugin::{ENV, FakeDevicePlugin, MOUNT, NODE, connect, device};
+use witlet_test_support::fake_device_plugin::{Answer, ENV, FakeDevicePlugin, MOUNT, NODE, connect, device};
 
-use crate::spec::{STAY, pod, shell};
+use crate::spec::{STAY, pod, shell, web};
 use crate::world::{Ctx, SOON, See, eventually, same};
 
 type Amounts = Option<BTreeMap<String, Quantity>>;
@@ -145,7 +145,30 @@ pub(super) async fn a_plugins_devices_go_to_pods_and_stay_there(ctx: Ctx) -> Res
         "calls after the restart",
         allocated.collect(),
         vec!["allocate t1".to_owned()],
-    )
+    )?;
+    a_plugin_that_hangs_holds_up_nobody_else(&ctx, &second_plugin).await
+}
+
+/// A pod waits for its plugin for as long as it wants, other pods do not, and who goes meanwhile sets its place free.
+async fn a_plugin_that_hangs_holds_up_nobody_else(ctx: &Ctx, plugin: &FakeDevicePlugin) -> Result<()> {
+    ctx.delete("fifth").await?;
+    ctx.wait_gone("fifth").await?;
+    plugin.answer_with(Some(Answer::Never));
+    let before = plugin.calls().len();
+    ctx.create(&wanting("hangs", 1)).await?;
+    eventually("the plugin to be asked", SOON, || async {
+        Ok((plugin.calls().len() > before).then_some(()))
+    })
+    .await?;
+    ctx.create(&web("plain")).await?;
+    ctx.wait_ready("plain").await?;
+    ctx.wait("hangs", "waiting", SOON, |pod| (pod.phase() == "Pending").then_some(()))
+        .await?;
+    ctx.delete("hangs").await?;
+    ctx.wait_gone("hangs").await?;
+    plugin.answer_with(None);
+    ctx.create(&wanting("last", 1)).await?;
+    ctx.wait_ready("last").await.map(drop)
 }
 
 /// Nothing of the pod was started again.
