@@ -1,7 +1,7 @@
 //! Writing statuses to the API (the kubelet contract, pod 8.5 and 8.6).
 //!
-//! In: the newest status of every pod, from its worker. Out: GET and PATCH, at most one at a time per pod and a bounded
-//! number at once. A newer status replaces one that was not written yet; what failed is tried again.
+//! In: the newest status of every pod, from its worker. Out: PATCH, at most one at a time per pod and a bounded number at
+//! once, compared with what the watch shows; GET only where that may be older than what was written last. A newer status replaces one that was not written yet; what failed is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,10 @@ use witlet_ports::api::Pods;
 use witlet_ports::source::PodSet;
 use witlet_ports::{Class, Error, Result};
 
+use self::live::Last;
 use crate::metrics::Metrics;
+
+mod live;
 
 const CONCURRENT_WRITES: usize = 8;
 /// The API was not there, or busy.
@@ -64,6 +67,8 @@ struct Table {
     failed: BTreeMap<PodUid, Failed>,
     /// What the API made of the last write, where that is not what it was given: one of an older release keeps what it knows.
     kept: BTreeMap<PodUid, PodStatus>,
+    /// How the last write ended, until the watch has shown it.
+    last: BTreeMap<PodUid, Last>,
     busy: BTreeSet<PodUid>,
     /// Waiting for the final status of a pod to be written.
     finishing: BTreeMap<PodUid, oneshot::Sender<()>>,
@@ -94,6 +99,7 @@ impl Table {
         self.written.remove(uid);
         self.failed.remove(uid);
         self.kept.remove(uid);
+        self.last.remove(uid);
     }
 }
 
@@ -268,8 +274,12 @@ impl StatusWriter {
             Some(uid.clone())
         };
         let Some(target) = target else { return Ok(Written::Gone) };
-        let Some(live) = self.pods.get(&latest.key, &target).await? else {
-            return Ok(Written::Gone);
+        let live = match self.known(uid, &target) {
+            Some(live) => live,
+            None => match self.pods.get(&latest.key, &target).await? {
+                Some(live) => self.saw(uid, live),
+                None => return Ok(Written::Gone),
+            },
         };
         let before = live.status.clone().unwrap_or_default();
         if let Err(illegal) = check_transition(&live.spec.clone().unwrap_or_default(), &before, &latest.status) {
@@ -278,9 +288,14 @@ impl StatusWriter {
             return Ok(Written::Yes);
         }
         let status = merge_for_write(&before, &latest.status, latest.ended);
-        let kept = match self.pods.patch_status(&live, &status).await {
+        let live = match self.pods.patch_status(&live, &status).await {
+            Ok(None) => live,
+            Ok(Some(now)) => self.saw(uid, now),
             Err(e) if e.class == Class::NotFound => return Ok(Written::Gone),
-            other => other?,
+            Err(e) => {
+                self.lock().last.insert(uid.clone(), Last::Unknown);
+                return Err(e);
+            }
         };
         let deleted = live.metadata.deletion_timestamp.is_some() && !latest.is_static;
         let terminal = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
@@ -288,6 +303,7 @@ impl StatusWriter {
             debug!(pod = %latest.key, "deleting the object");
             self.pods.delete(&latest.key, &target, 0).await?;
         }
+        let kept = live.status.clone().unwrap_or_default();
         Ok(if same(&kept, &status) {
             Written::Yes
         } else {
@@ -295,10 +311,27 @@ impl StatusWriter {
         })
     }
 
+    /// The API answered with the object.
+    fn saw(&self, uid: &PodUid, object: Pod) -> Arc<Pod> {
+        let object = Arc::new(object);
+        self.lock().last.insert(uid.clone(), Last::Answer(object.clone()));
+        object
+    }
+
+    /// The object as the API has it, if that is known.
+    fn known(&self, uid: &PodUid, object: &PodUid) -> Option<Arc<Pod>> {
+        let seen = self.api.borrow().pods.get(object).cloned()?;
+        live::newest(&seen, self.lock().last.get(uid))
+    }
+
     /// Marks what the API shows differently (from its watch, without a request) to be written again.
     fn compare_all(&self) {
         let api = self.api.borrow().pods.clone();
         let mut table = self.lock();
+        table.last.retain(|uid, last| match last {
+            Last::Answer(pod) => api.get(uid).is_none_or(|seen| !live::is_shown(pod, seen)),
+            Last::Unknown => true,
+        });
         let differs = |uid: &PodUid, latest: &Latest| {
             let seen = if latest.is_static {
                 self.mirror(&latest.key, uid)

@@ -52,10 +52,10 @@ impl Pods for PodWriter {
         Ok(pod.filter(|pod| pod.metadata.uid.as_deref() == Some(uid.as_str())))
     }
 
-    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<PodStatus> {
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>> {
         let before = live.status.clone().unwrap_or_default();
         let Some(changes) = diff(&before, status, &MERGED) else {
-            return Ok(before);
+            return Ok(None);
         };
         // The API refuses the patch when the name stands for another pod by now.
         let patch = Patch::Strategic(json!({"metadata": {"uid": live.metadata.uid}, "status": changes}));
@@ -69,7 +69,7 @@ impl Pods for PodWriter {
             .await;
         match result {
             Err(e) if is_about(&e, "metadata.uid") => Err(Error::not_found(e.message)),
-            other => other.map(|pod| pod.status.unwrap_or_default()),
+            other => other.map(Some),
         }
     }
 

@@ -70,9 +70,9 @@ pub trait Objects: Send + Sync + 'static {
 pub trait Pods: Send + Sync + 'static {
     /// The object as it is now. None if there is none of that UID.
     async fn get(&self, key: &PodKey, uid: &PodUid) -> Result<Option<Pod>>;
-    /// Strategic-merge PATCH of the status subresource with what differs, UID as precondition. `live` is what `get` gave.
-    /// Returns the status as the API has it now: of another release, it may not keep fields that it does not know.
-    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<PodStatus>;
+    /// Strategic-merge PATCH of the status subresource with what differs from `live`, UID as precondition. Returns the object
+    /// as the API has it now: of another release, it may not keep fields that it does not know. None if nothing differs.
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>>;
     /// DELETE with this grace period and UID as precondition. No error if it is gone.
     async fn delete(&self, key: &PodKey, uid: &PodUid, grace: i64) -> Result<()>;
     async fn create_mirror(&self, pod: &Pod) -> Result<()>;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, NodeStatus, Pod, PodStatus, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use witlet_agent::supervisor::Sources;
 use witlet_core::desired::{is_mirror, key, uid};
@@ -45,6 +46,9 @@ pub struct Api {
     api_out: Option<watch::Sender<PodSet>>,
     files_out: Option<watch::Sender<PodSet>>,
     mirrors: u32,
+    /// Of the last change to an object, and the objects as they were then.
+    version: u64,
+    numbered: BTreeMap<PodUid, Pod>,
 }
 
 impl Api {
@@ -91,8 +95,24 @@ impl State {
 
     /// The agent hears of what changed, after a while, and then of everything that changed until then.
     pub fn announce(&mut self) {
+        self.number();
         let late = 1 + self.up_to(self.faults.latency_ms);
         self.after(late, Self::tell);
+    }
+
+    /// Gives each object that changed the next number.
+    fn number(&mut self) {
+        for pod in self.api.pods.values_mut() {
+            let before = pod.metadata.resource_version.take();
+            let same = self.api.numbered.get(&uid(pod)) == Some(pod);
+            if same && before.is_some() {
+                pod.metadata.resource_version = before;
+            } else {
+                self.api.version += 1;
+                self.api.numbered.insert(uid(pod), pod.clone());
+                pod.metadata.resource_version = Some(self.api.version.to_string());
+            }
+        }
     }
 
     fn tell(&mut self) {
@@ -212,16 +232,31 @@ impl State {
         });
     }
 
-    fn patch_status(&mut self, uid: &PodUid, status: PodStatus) -> Result<()> {
-        if !self.api.pods.contains_key(uid) {
+    /// What differs between what the agent knew and what it wants.
+    fn patch_status(&mut self, uid: &PodUid, known: &PodStatus, status: &PodStatus) -> Result<Pod> {
+        let Some(pod) = self.api.pods.get(uid) else {
             return Err(Error::not_found(format!("no pod {uid}")));
-        }
-        self.rule_status(uid, &status);
+        };
+        let fields = |status: &PodStatus| -> Result<Map<String, Value>> {
+            let value = serde_json::to_value(status).map_err(|e| Error::terminal(e.to_string()))?;
+            Ok(value.as_object().cloned().unwrap_or_default())
+        };
+        let (known, wanted) = (fields(known)?, fields(status)?);
+        let mut stored = fields(&pod.status.clone().unwrap_or_default())?;
+        stored.retain(|name, _| wanted.contains_key(name) || !known.contains_key(name));
+        stored.extend(
+            wanted
+                .into_iter()
+                .filter(|(name, value)| known.get(name) != Some(value)),
+        );
+        let now: PodStatus =
+            serde_json::from_value(Value::Object(stored)).map_err(|e| Error::terminal(e.to_string()))?;
+        self.rule_status(uid, &now);
         if let Some(pod) = self.api.pods.get_mut(uid) {
-            pod.status = Some(status);
+            pod.status = Some(now);
         }
         self.announce();
-        Ok(())
+        Ok(self.api.pods.get(uid).cloned().unwrap_or_default())
     }
 
     /// By the agent.
@@ -285,12 +320,15 @@ impl Pods for FakeApi {
             .await
     }
 
-    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<PodStatus> {
-        let (uid, kept) = (uid(live), status.clone());
-        let status = kept.clone();
-        self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, status))
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>> {
+        let (uid, known) = (uid(live), live.status.clone().unwrap_or_default());
+        if known == *status {
+            return Ok(None);
+        }
+        let status = status.clone();
+        self.call(format!("PATCH {uid}"), move |s| s.patch_status(&uid, &known, &status))
             .await
-            .map(|()| kept)
+            .map(Some)
     }
 
     async fn delete(&self, key: &PodKey, uid: &PodUid, _grace: i64) -> Result<()> {

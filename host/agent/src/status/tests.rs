@@ -5,6 +5,12 @@ use serde_json::json;
 
 use super::*;
 
+fn with_status(pod: &Pod, status: PodStatus) -> Pod {
+    let mut pod = pod.clone();
+    pod.status = Some(status);
+    pod
+}
+
 /// An API that refuses every PATCH.
 struct Refusing {
     pod: Pod,
@@ -17,7 +23,7 @@ impl Pods for Refusing {
         Ok(Some(self.pod.clone()))
     }
 
-    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<PodStatus> {
+    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> Result<Option<Pod>> {
         self.patches.fetch_add(1, Ordering::SeqCst);
         Err(Error::new(Class::Terminal, "status.podIPs[1]: Invalid value"))
     }
@@ -78,10 +84,10 @@ impl Pods for Forgetful {
         Ok(Some(self.0.clone()))
     }
 
-    async fn patch_status(&self, _: &Pod, status: &PodStatus) -> Result<PodStatus> {
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>> {
         let mut kept = status.clone();
         kept.host_ips = None;
-        Ok(kept)
+        Ok(Some(with_status(live, kept)))
     }
 
     async fn delete(&self, _: &PodKey, _: &PodUid, _: i64) -> Result<()> {
@@ -152,13 +158,13 @@ impl Pods for Api {
         Ok(Some(self.pod.clone()))
     }
 
-    async fn patch_status(&self, _: &Pod, status: &PodStatus) -> Result<PodStatus> {
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>> {
         self.patches.fetch_add(1, Ordering::SeqCst);
         match self.go_on.acquire().await {
             Ok(permit) => permit.forget(),
             Err(closed) => return Err(Error::retry(closed.to_string())),
         }
-        Ok(status.clone())
+        Ok(Some(with_status(live, status.clone())))
     }
 
     async fn delete(&self, _: &PodKey, _: &PodUid, grace: i64) -> Result<()> {
@@ -214,4 +220,101 @@ async fn the_end_is_not_missed_by_a_write_under_way() {
     let end = tokio::time::timeout(Duration::from_secs(5), end).await;
     assert!(matches!(end, Ok(Ok(()))), "the object was not deleted: {end:?}");
     running.abort();
+}
+
+/// An API that notes what it is asked, and with which release of the object.
+struct Noting {
+    pod: Mutex<Pod>,
+    fails: AtomicUsize,
+    calls: Mutex<Vec<String>>,
+}
+
+fn release(pod: &Pod) -> u64 {
+    let text = pod.metadata.resource_version.as_deref().unwrap_or_default();
+    text.parse().expect("a number")
+}
+
+#[async_trait]
+impl Pods for Noting {
+    async fn get(&self, _: &PodKey, _: &PodUid) -> Result<Option<Pod>> {
+        self.calls.lock().expect("no panic").push("get".into());
+        Ok(Some(self.pod.lock().expect("no panic").clone()))
+    }
+
+    async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>> {
+        let mut pod = self.pod.lock().expect("no panic");
+        self.calls
+            .lock()
+            .expect("no panic")
+            .push(format!("patch {}", release(live)));
+        let next = release(&pod) + 1;
+        *pod = with_status(&pod, status.clone());
+        pod.metadata.resource_version = Some(next.to_string());
+        if self.fails.swap(0, Ordering::SeqCst) > 0 {
+            return Err(Error::retry("no answer"));
+        }
+        Ok(Some(pod.clone()))
+    }
+
+    async fn delete(&self, _: &PodKey, _: &PodUid, _: i64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn create_mirror(&self, _: &Pod) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_api_is_asked_only_for_what_is_not_known() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "namespace": "a", "name": "b", "uid": "u", "resourceVersion": "5" },
+        "spec": { "containers": [{ "name": "c" }] },
+    }))
+    .expect("the test's own pod");
+    let api = Arc::new(Noting {
+        pod: Mutex::new(pod.clone()),
+        fails: AtomicUsize::new(0),
+        calls: Mutex::default(),
+    });
+    let shown = |pod: Pod| PodSet {
+        pods: Arc::new([("u".into(), Arc::new(pod))].into()),
+        ..PodSet::default()
+    };
+    let (watch, set) = watch::channel(shown(pod.clone()));
+    let writer = StatusWriter::new(api.clone(), set, Arc::default());
+    let want = DesiredPod::new(Arc::new(pod), Source::Api);
+    let write = async |message: &str| {
+        let status = PodStatus {
+            phase: Some("Running".to_owned()),
+            message: Some(message.to_owned()),
+            ..PodStatus::default()
+        };
+        let memory = PodMemory {
+            status,
+            ..PodMemory::default()
+        };
+        writer.publish(&want, &memory);
+        let due = writer.lock().due(Instant::now() + RETRY_REFUSED).pop();
+        writer.clone().write_one(due.expect("a status to be written")).await;
+        std::mem::take(&mut *api.calls.lock().expect("no panic"))
+    };
+    assert_eq!(write("a").await, ["patch 5"], "as the watch shows it");
+    assert_eq!(
+        write("b").await,
+        ["patch 6"],
+        "the watch does not show the last answer yet"
+    );
+    watch.send_replace(shown(api.pod.lock().expect("no panic").clone()));
+    writer.compare_all();
+    assert!(writer.lock().last.is_empty(), "the watch shows it");
+    assert_eq!(write("c").await, ["patch 7"]);
+    api.fails.store(1, Ordering::SeqCst);
+    assert_eq!(write("d").await, ["patch 8"]);
+    assert_eq!(
+        write("e").await,
+        ["get", "patch 9"],
+        "it may have had its effect, as it had"
+    );
+    assert_eq!(write("f").await, ["patch 10"]);
 }
