@@ -94,6 +94,15 @@ impl Table {
             .collect()
     }
 
+    /// The same with the newest status.
+    fn renew(&self, due: Due) -> Due {
+        Due {
+            latest: self.latest.get(&due.uid).cloned().unwrap_or(due.latest),
+            finishing: self.finishing.contains_key(&due.uid),
+            uid: due.uid,
+        }
+    }
+
     fn forget(&mut self, uid: &PodUid) {
         self.latest.remove(uid);
         self.written.remove(uid);
@@ -200,6 +209,8 @@ impl StatusWriter {
                 let (writer, slots) = (self.clone(), slots.clone());
                 tokio::spawn(async move {
                     let Ok(_slot) = slots.acquire().await else { return };
+                    // Many pods change at once and wait for each other: what changed again meanwhile is one write.
+                    let due = writer.lock().renew(due);
                     writer.write_one(due).await;
                 });
             }
