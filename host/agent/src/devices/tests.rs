@@ -201,6 +201,9 @@ async fn two_at_once_do_not_get_the_same() {
     let (p, q) = (pod("p", 1), pod("q", 2));
     let both = futures::join!(give(&scene.devices, &p, false), give(&scene.devices, &q, false));
     assert_eq!(both, (Ok(()), Ok(())));
+    let took = scene.devices.metrics.kubelet.device_allocations.family();
+    let count = took.samples.iter().find(|s| s.name.ends_with("_count")).unwrap();
+    assert_eq!((count.labels[0].1.as_str(), count.value), (GPU, 2.0));
     let calls = scene.plugin.calls();
     assert_eq!(calls, ["prefer a,b,c", "allocate c", "prefer a,b", "allocate a,b"]);
 }
