@@ -9,6 +9,7 @@ use witlet_core::topology::NumaMask;
 use witlet_ports::devices::Answer;
 
 use crate::proto::device_plugin as proto;
+use crate::socket::harmless;
 
 const HEALTHY: &str = "Healthy";
 /// Of one resource. The message itself is limited to 4 MiB.
@@ -50,9 +51,9 @@ pub(crate) fn answer(resource: &str, response: proto::AllocateResponse) -> Resul
     let granted = granted(own);
     match granted.problem() {
         None => Ok(Answer { granted, bytes }),
-        Some(problem) => Err(format!(
+        Some(problem) => Err(harmless(&format!(
             "the device plugin of {resource} gave an answer that cannot be: {problem}"
-        )),
+        ))),
     }
 }
 

@@ -167,7 +167,7 @@ impl Registry {
             Err(_) => return Err(no_info(path, "no answer")),
         };
         let Some(registrant) = self.0.registrants.get(info.r#type.as_str()) else {
-            return Err(refuse(&mut client, words::nobody(&info.r#type, at)).await);
+            return Err(refuse(&mut client, words::nobody(&socket::harmless(&info.r#type), at)).await);
         };
         let endpoint = match info.endpoint.as_str() {
             "" => path.to_owned(),
@@ -175,7 +175,7 @@ impl Registry {
         };
         let versions = &info.supported_versions;
         if let Err(why) = registrant.validate(&info.name, &endpoint, versions) {
-            return Err(refuse(&mut client, words::invalid(&why)).await);
+            return Err(refuse(&mut client, words::invalid(&socket::harmless(&why))).await);
         }
         if let Err(why) = registrant.register(&info.name, &endpoint, versions).await {
             return Err(refuse(&mut client, words::failed(&why)).await);

@@ -71,14 +71,14 @@ impl Registration for Service {
                 let path = self.0.dir().join(&request.endpoint);
                 self.0.connect(&request.resource_name, &path).await
             }
-            Err(why) => Err(why),
+            Err(why) => Err(socket::harmless(&why)),
         };
         match result {
             Ok(()) => Ok(Response::new(Empty {})),
             Err(why) => {
                 warn!(
                     why,
-                    resource = request.resource_name,
+                    resource = socket::harmless(&request.resource_name),
                     "a device plugin could not register"
                 );
                 Err(Status::unknown(why))

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 const DIAL: Duration = Duration::from_secs(10);
 /// A plugin may announce its socket before it listens there.
 const AGAIN: Duration = Duration::from_millis(100);
+const LONGEST_TEXT: usize = 1024;
 
 /// A connection that is there. Waits for somebody to listen, but not forever.
 pub(crate) async fn dial(path: &Path) -> Result<Channel, String> {
@@ -63,7 +64,13 @@ pub(crate) fn text(status: &Status) -> String {
         Code::Cancelled => "Canceled".to_owned(),
         code => format!("{code:?}"),
     };
-    format!("rpc error: code = {code} desc = {}", status.message())
+    format!("rpc error: code = {code} desc = {}", harmless(status.message()))
+}
+
+/// What a plugin said, as it may stand in a status, an event or a log.
+pub(crate) fn harmless(text: &str) -> String {
+    let chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    chars.take(LONGEST_TEXT).collect()
 }
 
 /// Listens where an earlier run may have left its socket.
@@ -76,4 +83,20 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     UnixListener::bind(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_plugins_say_is_made_harmless() {
+        let status = Status::unknown(format!("no\nlines \x1b[31m{}", "x".repeat(5000)));
+        let text = text(&status);
+        assert!(
+            text.starts_with("rpc error: code = Unknown desc = no lines  [31mxx"),
+            "{text}"
+        );
+        assert!(text.len() < 1100 && !text.contains(char::is_control));
+    }
 }

@@ -131,7 +131,9 @@ async fn a_plugin_comes_lists_and_goes() {
     plugin.stop();
     assert_eq!(node.next().await, disconnected(2));
     let families = witlet_devices::families();
-    let counted = families.iter().find(|f| f.name == "kubelet_device_plugin_registration_total");
+    let counted = families
+        .iter()
+        .find(|f| f.name == "kubelet_device_plugin_registration_total");
     let samples = &counted.unwrap().samples;
     assert_eq!(samples[0].labels, [("resource_name".to_owned(), GPU.to_owned())]);
     assert!(samples[0].value >= 2.0);
