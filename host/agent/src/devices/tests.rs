@@ -1,13 +1,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use async_trait::async_trait;
 use serde_json::json;
-use witlet_core::devices::{Device, Granted, Options, Question};
+use witlet_core::devices::{Device, Granted, Ids, Options, Question};
 use witlet_ports::Error;
 use witlet_ports::devices::Answer;
 
+use super::file::CHECKPOINT;
 use super::*;
 
 const GPU: &str = "example.com/gpu";
