@@ -26,6 +26,7 @@ use crate::devices::Devices;
 use crate::garbage::Garbage;
 use crate::images::gc::ImageGc;
 use crate::images::{self, Images};
+use crate::managers::{self, Managers};
 use crate::metrics::{self, Metrics};
 use crate::mirrors::Mirrors;
 use crate::node::{NodeLoop, NodeOptions, RuntimeWatch};
@@ -63,6 +64,8 @@ pub struct Config {
     pub dead: witlet_core::dead::Policy,
     /// Where device plugins register, and where it is kept who has their devices. None: there are none.
     pub device_plugins_dir: Option<PathBuf>,
+    /// Cpus and memory that are pods' alone.
+    pub managers: managers::Settings,
     /// Cgroups of others that get limits.
     pub reserved: Vec<witlet_core::resources::reserved::Reserved>,
     pub image_gc: witlet_core::image_gc::Policy,
@@ -132,8 +135,11 @@ impl Agent {
             metrics.clone(),
         );
         devices.serve().await?;
+        let managers = Managers::open(&config.node.root_dir, config.managers, metrics.clone())?;
+        let managers = Arc::new(managers);
         let context = Arc::new(Context {
             devices: devices.clone(),
+            managers: managers.clone(),
             users: config.users,
             claims: Arc::default(),
             runtime: runtime_health.clone(),
@@ -160,6 +166,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
         tasks.spawn(allocations.run(shutdown.clone()));
         tasks.spawn(devices.run(shutdown.clone()));
+        tasks.spawn(managers.run(ports.runtime.clone(), shutdown.clone()));
 
         if let Some(cni) = config.cni {
             serve_cni(&mut tasks, &cni, &ports, &sources, &shutdown)?;

@@ -33,6 +33,7 @@ use crate::allocations::Allocations;
 use crate::claims::Claims;
 use crate::devices::Devices;
 use crate::images::Images;
+use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::node::RuntimeHealth;
 use crate::pleg::Nudges;
@@ -117,6 +118,7 @@ pub struct Context {
     pub sync_loop: SyncLoop,
     pub allocations: Arc<Allocations>,
     pub devices: Arc<Devices>,
+    pub managers: Arc<Managers>,
     pub metrics: Arc<Metrics>,
     /// To set a sandbox up.
     pub turns: Turns,

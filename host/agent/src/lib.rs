@@ -13,6 +13,7 @@
 //! | [`status`] | 1 + bounded writes | statuses of all pods | API patches; workers never wait for the API |
 //! | [`allocations`] | 1 | what pods were allocated and given | two files |
 //! | [`devices`] | 1 | device plugins, pods that are admitted | who has which devices, in a file |
+//! | [`managers`] | 1 | pods that are admitted and gone | cpus and NUMA nodes of containers, two files |
 //! | [`mirrors`] | 1 | static pods, API pods | mirror pods |
 //! | [`node`] | 1 | runtime status, machine facts | node object, lease, [`witlet_core::plan::Rules`] |
 //! | [`cni`] | 1 + 1 per call | the runtime's CNI calls | network plugin |
@@ -33,6 +34,7 @@ pub mod devices;
 pub mod garbage;
 pub mod http;
 pub mod images;
+pub mod managers;
 pub mod metrics;
 pub mod mirrors;
 pub mod node;

@@ -9,6 +9,7 @@ mod fields;
 mod file;
 mod flags;
 mod gates;
+mod managers;
 mod toml;
 mod validate;
 
@@ -260,6 +261,8 @@ impl Work {
                 Some((_, default, true)) if *default != on => self.errors.push(format!(
                     "failed to set feature gates: cannot set feature gate {name} to {on}, feature is locked to {default}"
                 )),
+                // What they allow is said where it is used.
+                Some((gate, _, _)) if OPTION_GATES.contains(gate) => {}
                 Some((_, default, _)) if *default != on => {
                     self.note(&format!("featureGates.{name}"), &value, GATE, true);
                 }
@@ -362,6 +365,12 @@ fn listen(address: &str, port: i64) -> String {
 }
 
 const UNLIMITED: u32 = 1000;
+const OPTION_GATES: [&str; 4] = [
+    "CPUManagerPolicyAlphaOptions",
+    "CPUManagerPolicyBetaOptions",
+    "TopologyManagerPolicyAlphaOptions",
+    "TopologyManagerPolicyBetaOptions",
+];
 const GATE: &str = "witlet has no gates: it behaves as the kubelet does by default";
 
 /// Those without a key.
@@ -457,6 +466,9 @@ fn write(value: &Value, how: How) -> Result<Option<Value>, String> {
         // Nothing is read from there.
         How::PathOrNone if value == "" => None,
         How::PathOrNone => Some(value.clone()),
+        How::Lower if value == "" => None,
+        How::Lower => Some(json!(text()?.to_lowercase())),
+        How::ByNode => by_node(value)?,
         How::Socket if value == "" => None,
         How::Socket => {
             let text = text()?;
@@ -464,6 +476,21 @@ fn write(value: &Value, how: How) -> Result<Option<Value>, String> {
             Some(json!(format!("{scheme}{text}")))
         }
     })
+}
+
+/// What is reserved of each node, by its number.
+fn by_node(value: &Value) -> Result<Option<Value>, String> {
+    let mut nodes = Map::new();
+    for reservation in value.as_array().ok_or("it is no list")? {
+        let node = reservation["numaNode"].as_u64().unwrap_or(0).to_string();
+        let limits = reservation["limits"].as_object().ok_or("limits are missing")?;
+        let known = nodes.entry(node).or_insert_with(|| json!({}));
+        if let Value::Object(known) = known {
+            let amount = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+            known.extend(limits.iter().map(|(name, v)| (name.clone(), json!(amount(v)))));
+        }
+    }
+    Ok((!nodes.is_empty()).then_some(nodes.into()))
 }
 
 fn span(nanos: u64) -> String {

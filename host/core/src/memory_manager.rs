@@ -14,7 +14,7 @@ mod state;
 mod tests;
 
 pub use machine::{BadReservation, NodeMemory, Reservations, reservations};
-pub use policy::{AllocateError, MemoryManager};
+pub use policy::{AllocateError, MemoryManager, is_managed};
 pub use state::{BadState, Block, NodeState, State, Table, Unusable, decode, encode, policy_name};
 
 /// The words for the two policies.

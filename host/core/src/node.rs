@@ -431,19 +431,29 @@ fn held_back(threshold: Threshold, capacity: Quantity) -> u64 {
     threshold.amount(u64::try_from(capacity.value()).unwrap_or(0))
 }
 
-/// Why reservations cannot be, in the kubelet's words (rule 48): the node must not start.
-pub fn check_reservations(facts: &MachineFacts, config: &NodeConfig) -> Result<(), String> {
-    for (name, amount) in machine_capacity(facts, config) {
+/// What of the capacity pods cannot have: for the system, for Kubernetes, and before eviction begins.
+pub fn reservation(facts: &MachineFacts, config: &NodeConfig) -> BTreeMap<String, Quantity> {
+    let amounts = machine_capacity(facts, config).into_iter();
+    let reserved = amounts.map(|(name, amount)| {
         let of = |list: &Amounts| list.get(&name).copied().unwrap_or_default();
-        let mut reserved = of(&config.system_reserved).plus(of(&config.kube_reserved));
+        let reserved = of(&config.system_reserved).plus(of(&config.kube_reserved));
         let threshold = match name.as_str() {
             "memory" => config.eviction_memory,
             "ephemeral-storage" => config.eviction_nodefs,
             _ => None,
         };
-        if let Some(threshold) = threshold {
-            reserved = reserved.plus(bytes(held_back(threshold, amount)));
-        }
+        let held = threshold.map(|threshold| bytes(held_back(threshold, amount)));
+        let reserved = held.map_or(reserved, |held| reserved.plus(held));
+        (name, reserved)
+    });
+    reserved.collect()
+}
+
+/// Why reservations cannot be, in the kubelet's words (rule 48): the node must not start.
+pub fn check_reservations(facts: &MachineFacts, config: &NodeConfig) -> Result<(), String> {
+    let reservation = reservation(facts, config);
+    for (name, amount) in machine_capacity(facts, config) {
+        let reserved = reservation.get(&name).copied().unwrap_or_default();
         if reserved > amount {
             return Err(format!(
                 "invalid Node Allocatable configuration. Resource {name:?} has a reservation of {reserved} but capacity of {amount}. Expected capacity >= reservation."

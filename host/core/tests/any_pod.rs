@@ -14,7 +14,7 @@ use arbitrary_pod::arbitrary_pod;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use proptest::prelude::*;
 use serde_json::json;
-use witlet_core::config::{self, ConfigError, ContainerInputs, Lookup, NodeSettings, VolumeSource};
+use witlet_core::config::{self, ConfigError, ContainerInputs, Lookup, NodeSettings, Pinned, VolumeSource};
 use witlet_core::desired::containers;
 use witlet_core::resources::pod_cgroup;
 use witlet_core::runtime::{ContainerConfig, IdMapping, Image, MountImage, UserNamespace};
@@ -134,6 +134,7 @@ fn configure(pod: &Pod, node: &NodeSettings) -> Vec<Result<ContainerConfig, Conf
             allocatable: &BTreeMap::new(),
             recursive_read_only: true,
             devices: None,
+            pinned: &Pinned::default(),
         };
         let prepared = config::sub_paths(&inputs)
             .unwrap_or_default()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use serde_json::{Value, json};
-use witlet_core::config::{self, ContainerInputs, Lookup, NodeSettings, VolumeSource};
+use witlet_core::config::{self, ContainerInputs, Lookup, NodeSettings, Pinned, VolumeSource};
 use witlet_core::desired::containers;
 use witlet_core::resources::pod_cgroup;
 use witlet_core::runtime::{IdMapping, Image, MountImage, UserNamespace};
@@ -146,6 +146,7 @@ fn configure(case: &str, pod: &Pod) -> Value {
             allocatable: &node.allocatable,
             recursive_read_only: true,
             devices: None,
+            pinned: &Pinned::default(),
         };
         let parts = config::sub_paths(&inputs).unwrap();
         let prepared = parts

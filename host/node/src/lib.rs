@@ -5,6 +5,7 @@
 pub mod cgroup;
 pub mod host;
 pub mod machine;
+pub mod numa;
 pub mod stats;
 pub mod subids;
 

@@ -82,7 +82,7 @@ pub fn filesystem(path: &Path) -> io::Result<Filesystem> {
     })
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path)
         .map(|text| text.trim_end_matches(['\n', '\0']).trim().to_owned())
         .unwrap_or_default()
@@ -146,7 +146,12 @@ pub fn device_of(places: &Places, path: &Path) -> io::Result<String> {
 }
 
 fn hugepages(places: &Places) -> BTreeMap<u64, u64> {
-    entries(&places.sys.join("kernel/mm/hugepages"))
+    hugepages_in(&places.sys.join("kernel/mm/hugepages"))
+}
+
+/// By the size of a page: the bytes of all such pages.
+pub(crate) fn hugepages_in(dir: &Path) -> BTreeMap<u64, u64> {
+    entries(dir)
         .into_iter()
         .filter_map(|dir| {
             let name = dir.file_name()?.to_str()?;
@@ -204,7 +209,7 @@ fn thermal_throttle(places: &Places) -> Vec<String> {
     paths
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn entries(dir: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(dir)
         .into_iter()
         .flatten()

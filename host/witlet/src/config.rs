@@ -1,5 +1,6 @@
 //! The agent's configuration: `witlet.toml`, then `conf.d/*.toml` and `plugins.d/*.toml` beside it in name order.
 
+mod managers;
 mod problems;
 pub(crate) mod schema;
 mod sections;

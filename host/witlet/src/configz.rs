@@ -84,8 +84,17 @@ pub(crate) fn of(sections: &Sections) -> Value {
         "imageServiceEndpoint": sections.runtime.image_endpoint.clone().unwrap_or_default(),
         "logging": { "format": format!("{:?}", sections.log.format).to_lowercase() },
     });
-    if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
-        config.extend(more);
+    let managers = json!({
+        "cpuManagerPolicy": if sections.cpu_manager.is_static() { "static" } else { "none" },
+        "cpuManagerReconcilePeriod": go(sections.cpu_manager.reconcile.0),
+        "memoryManagerPolicy": if sections.memory_manager.is_static() { "Static" } else { "None" },
+        "topologyManagerPolicy": sections.topology_manager.policy,
+        "topologyManagerScope": sections.topology_manager.scope,
+    });
+    for more in [more, managers] {
+        if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+            config.extend(more);
+        }
     }
     let optional = [
         ("/staticPodPath", &sections.static_pods.path),
@@ -111,6 +120,25 @@ pub(crate) fn of(sections: &Sections) -> Value {
             "endpoint": sections.tracing.endpoint,
             "samplingRatePerMillion": sections.tracing.sampling_per_million,
         });
+    }
+    for (key, options) in [
+        ("cpuManagerPolicyOptions", &sections.cpu_manager.options),
+        ("topologyManagerPolicyOptions", &sections.topology_manager.options),
+    ] {
+        if !options.is_empty() {
+            let texts: serde_json::Map<_, _> = options.iter().map(|(k, v)| (k.clone(), json!(v.to_string()))).collect();
+            config[key] = json!(texts);
+        }
+    }
+    if !sections.node.reserved_cpus.is_empty() {
+        config["reservedSystemCPUs"] = json!(sections.node.reserved_cpus);
+    }
+    if !sections.memory_manager.reserved.is_empty() {
+        let list = sections.memory_manager.reserved.iter();
+        let list: Vec<_> = list
+            .map(|(node, limits)| json!({"numaNode": node.parse::<u32>().unwrap_or(0), "limits": limits}))
+            .collect();
+        config["reservedMemory"] = json!(list);
     }
     if !server.tls_ciphers.is_empty() {
         config["tlsCipherSuites"] = json!(server.tls_ciphers);
@@ -165,6 +193,10 @@ mod tests {
             ("/streamingConnectionIdleTimeout", json!("4h0m0s")),
             ("/healthzPort", json!(10248)),
             ("/readOnlyPort", json!(0)),
+            ("/cpuManagerPolicy", json!("none")),
+            ("/cpuManagerReconcilePeriod", json!("10s")),
+            ("/memoryManagerPolicy", json!("None")),
+            ("/topologyManagerScope", json!("container")),
         ] {
             assert_eq!(config.pointer(pointer), Some(&value), "{pointer}");
         }

@@ -7,20 +7,26 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use witlet_agent::images;
+use witlet_agent::managers;
 use witlet_agent::node::{NodeOptions, resolve};
 use witlet_agent::users::Users;
 use witlet_core::config::NodeSettings;
+use witlet_core::cpu_manager;
+use witlet_core::memory_manager::{self, NodeMemory};
 use witlet_core::node::{
     MachineFacts, NodeConfig, allocatable, check_reservations, machine_capacity, node_addresses, parse_taints,
+    reservation,
 };
 use witlet_core::resources::Quantity;
 use witlet_core::resources::kubepods::{kubepods, unreserved};
+use witlet_core::resources::requests;
 use witlet_core::resources::reserved::{self, Enforcement, Reserved};
 use witlet_core::stats::cadvisor;
 use witlet_core::stats::pressure::Signal;
+use witlet_core::topology;
 use witlet_core::userns::{Allocations, Pool};
 use witlet_node::cgroup::{CgroupTree, Driver, Hierarchy, Version};
-use witlet_node::{host, machine, subids};
+use witlet_node::{host, machine, numa, subids};
 use witlet_ports::runtime::CgroupDriver as Reported;
 use witlet_ports::{Error, Result};
 
@@ -80,6 +86,12 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         return Err(Error::terminal("the machine has no host name: write node.name"));
     }
     let thresholds = sections.eviction.thresholds().unwrap_or_default();
+    let (mut system_reserved, mut kube_reserved) = (
+        amounts("system_reserved", &node.system_reserved)?,
+        amounts("kube_reserved", &node.kube_reserved)?,
+    );
+    let cpus = node.reserved_cpus().map_err(Error::terminal)?;
+    reserved::name_cpus(&mut system_reserved, &mut kube_reserved, &cpus);
     let config = NodeConfig {
         eviction_memory: thresholds.get(&Signal::Memory).copied(),
         eviction_nodefs: thresholds.get(&Signal::NodeFs).copied(),
@@ -92,8 +104,8 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         provider_id: node.provider_id.clone(),
         max_pods: node.max_pods,
         pods_per_core: node.pods_per_core,
-        system_reserved: amounts("system_reserved", &node.system_reserved)?,
-        kube_reserved: amounts("kube_reserved", &node.kube_reserved)?,
+        system_reserved,
+        kube_reserved,
         ..NodeConfig::default()
     };
     check_reservations(&facts, &config).map_err(|e| {
@@ -131,6 +143,8 @@ pub(crate) async fn describe(sections: &Sections) -> Result<(NodeOptions, NodeSe
         resolv_conf,
         node_hosts: read_optional(Path::new("/etc/hosts")).unwrap_or_default(),
         memory_bytes: facts.memory_bytes,
+        exclusive_cpus: sections.cpu_manager.is_static(),
+        managed_memory: sections.memory_manager.is_static(),
         allocatable: left
             .iter()
             .map(|(name, amount)| (name.clone(), Quantity::from_api(amount)))
@@ -166,6 +180,58 @@ pub(crate) fn reserved(sections: &Sections, node: &NodeOptions) -> Result<Vec<Re
 fn enforcement(sections: &Sections) -> Result<Enforcement> {
     let enforcement = sections.node.enforcement();
     enforcement.map_err(|problems| Error::terminal(problems.join("; ")))
+}
+
+/// Cpus and memory that are pods' alone, as far as they are managed. Nothing is read from the machine where they are not.
+pub(crate) fn managers(sections: &Sections, node: &NodeOptions) -> Result<managers::Settings> {
+    let topology = sections.topology_manager.settings();
+    let topology = topology.map_err(|problems| Error::terminal(problems.join("; ")))?;
+    let (cpu, memory) = (&sections.cpu_manager, &sections.memory_manager);
+    let reserved_cpus = sections.node.reserved_cpus().map_err(Error::terminal)?;
+    let none = topology.policy == topology::Policy::None && !cpu.is_static() && !memory.is_static();
+    if none && reserved_cpus.is_empty() {
+        return Ok(managers::Settings::default());
+    }
+    let facts = &node.facts;
+    let whole = NodeMemory {
+        bytes: facts.memory_bytes,
+        hugepages: facts.hugepages.clone(),
+    };
+    let layout = numa::layout(&machine::Places::default(), &whole)
+        .map_err(|e| Error::terminal(format!("cannot read where cpus and memory are: {e}")))?;
+    let online = layout.machine.cpus();
+    if !reserved_cpus.is_subset_of(&online) {
+        return Err(Error::terminal(format!(
+            "node.reserved_cpus: {reserved_cpus} is not a subset of online-cpus: {online}"
+        )));
+    }
+    let together = reservation(facts, &node.config);
+    let cpu_settings = if cpu.is_static() {
+        let millis = together.get(requests::CPU).map_or(0, |cpu| cpu.millis().max(0));
+        let setup = cpu_manager::Setup {
+            options: cpu.options().map_err(Error::terminal)?,
+            reserved: usize::try_from(millis).unwrap_or(0).div_ceil(1000),
+            reserved_cpus,
+        };
+        Some((layout.machine, setup))
+    } else {
+        None
+    };
+    let memory_settings = if memory.is_static() {
+        let by_node = memory.reserved().map_err(Error::terminal)?;
+        let checked = memory_manager::reservations(&layout.memory, &by_node, &together)
+            .map_err(|e| Error::terminal(format!("memory_manager.reserved: {e}")))?;
+        Some((layout.memory, checked))
+    } else {
+        None
+    };
+    Ok(managers::Settings {
+        topology,
+        numa: layout.numa,
+        cpu: cpu_settings,
+        memory: memory_settings,
+        reconcile: cpu.reconcile.0,
+    })
 }
 
 /// The ids for pods with user namespaces of their own.

@@ -75,6 +75,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
     let users = machine::users(sections)?;
     let images = machine::images(sections)?;
     let reserved = machine::reserved(sections, &node_options)?;
+    let managers = machine::managers(sections, &node_options)?;
     let node_name = settings.node_name.clone();
     let machine_labels = machine::labels(sections, &node_options.facts);
     let cgroups = machine::cgroups(sections, runtime.cgroup_driver().await?, &node_options).await?;
@@ -213,6 +214,7 @@ pub(crate) async fn run(config: Config, level: Level) -> Result<(), Failure> {
             },
             rotation: sections.logs.rotation(),
             dead: sections.gc.policy(),
+            managers,
             device_plugins_dir: Some(sections.node.device_plugins_dir.clone()),
             reserved,
             image_gc: sections.images.gc(),

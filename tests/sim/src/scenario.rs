@@ -409,6 +409,7 @@ fn config(state: &State) -> Config {
         pressure: Default::default(),
         rotation: Default::default(),
         dead: Default::default(),
+        managers: witlet_agent::managers::Settings::default(),
         device_plugins_dir: None,
         reserved: Vec::new(),
         image_gc: Default::default(),

@@ -114,6 +114,22 @@ meters! {
             "[ALPHA] Counter for how many times kubelet checked whether credentials need to be re-verified to access an image"
         credential_provider_errors "kubelet_credential_provider_plugin_errors_total" ["plugin_name"]
             "[ALPHA] Number of errors from credential provider plugin"
+        cpu_pinning "kubelet_cpu_manager_pinning_requests_total" []
+            "[ALPHA] The number of cpu core allocations which required pinning."
+        cpu_pinning_errors "kubelet_cpu_manager_pinning_errors_total" []
+            "[ALPHA] The number of cpu core allocations which required pinning failed."
+        memory_pinning "kubelet_memory_manager_pinning_requests_total" []
+            "[ALPHA] The number of memory pages allocations which required pinning."
+        memory_pinning_errors "kubelet_memory_manager_pinning_errors_total" []
+            "[ALPHA] The number of memory pages allocations which required pinning that failed."
+        topology_admissions "kubelet_topology_manager_admission_requests_total" []
+            "[ALPHA] The number of admission requests where resources have to be aligned."
+        topology_errors "kubelet_topology_manager_admission_errors_total" []
+            "[ALPHA] The number of admission request failures where resources could not be aligned."
+        aligned "kubelet_container_aligned_compute_resources_count" ["scope", "boundary"]
+            "[ALPHA] Cumulative number of aligned compute resources allocated to containers by alignment type."
+        not_aligned "kubelet_container_aligned_compute_resources_failure_count" ["scope", "boundary"]
+            "[ALPHA] Cumulative number of failures to allocate aligned compute resources to containers by alignment type."
         images_removed "kubelet_image_garbage_collected_total" ["reason"]
             "[ALPHA] Total number of images garbage collected by the kubelet, whether through disk usage or image age."
     }
@@ -156,6 +172,8 @@ meters! {
             "[ALPHA] Duration in seconds to start a pod, excluding time to pull images and run init containers, measured from pod creation timestamp to when all its containers are reported as started and observed via watch"
         resize "kubelet_pod_resize_duration_milliseconds" ["success"] RESIZE_BOUNDS
             "[ALPHA] Duration in milliseconds to actuate a pod resize"
+        topology_admission "kubelet_topology_manager_admission_duration_ms" [] TOPOLOGY_BOUNDS
+            "[ALPHA] Duration in milliseconds to serve a pod admission request."
         credential_provider "kubelet_credential_provider_plugin_duration" ["plugin_name"] DEFAULT_BOUNDS
             "[ALPHA] Duration of execution in seconds for credential provider plugin"
         image_pull "kubelet_image_pull_duration_seconds" ["image_size_in_bytes"] PULL_BOUNDS
@@ -170,6 +188,10 @@ meters! {
 /// From ten milliseconds, each double the one before.
 const RESIZE_BOUNDS: &[f64] = &[
     10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0, 5120.0, 10240.0, 20480.0, 40960.0, 81920.0, 163_840.0,
+];
+/// From a twentieth of a millisecond, each double the one before.
+const TOPOLOGY_BOUNDS: &[f64] = &[
+    0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6, 819.2,
 ];
 const CONTAINERS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0];
 

@@ -108,6 +108,7 @@ impl Now {
         let (intents, records) = self.context.images.pull_records();
         all.push(one(PULL_INTENTS, intents as f64));
         all.push(one(PULL_RECORDS, records as f64));
+        all.extend(self.context.managers.families());
         all.extend(resizes(&self.context.status.all()));
         all.extend(self.pods());
         all.extend(self.runtime());

@@ -212,6 +212,9 @@ impl Start<'_> {
             .await
             .map_err(|e| self.failed_call("CreateContainerError", e))?;
         context.nudges.own(&id, &want.uid());
+        context
+            .managers
+            .made(&want.uid(), &spec.name, &id, &config.resources.cpuset_cpus);
         self.note(false, "Created", "Container created".into());
         if let Err(error) = runtime.start_container(&id).await {
             // Its status says why it did not start.
@@ -334,6 +337,7 @@ impl Start<'_> {
             allocatable: &context.allocatable(),
             recursive_read_only: made.recursive_read_only,
             devices: devices.as_ref(),
+            pinned: &context.managers.pinned(&want.uid(), &spec.name),
         };
         let mut bound = BTreeMap::new();
         for (index, part) in config::sub_paths(&inputs).map_err(|e| e.message)? {

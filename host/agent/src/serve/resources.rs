@@ -1,9 +1,11 @@
 //! Who has which resources for itself alone (the kubelet contract, node 134).
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use witlet_core::cpu_manager::CpuSet;
 use witlet_core::desired::{is_sidecar, key, uid};
 use witlet_core::ids::PodKey;
-use witlet_ports::devices::{PodResources, ResourceLister, Resources};
+use witlet_core::memory_manager::Block;
+use witlet_ports::devices::{MemoryBlock, PodResources, ResourceLister, Resources};
 use witlet_ports::serve::Node;
 
 use super::NodeService;
@@ -17,9 +19,11 @@ impl NodeService {
         let all = lasting.chain(spec.into_iter().flat_map(|s| &s.containers));
         let resources = |container: &Container| {
             let devices = self.context.devices.groups(&uid, &container.name);
+            let managers = &self.context.managers;
             let resources = Resources {
                 devices,
-                ..Resources::default()
+                cpus: ids(&managers.exclusive_cpus(&uid, &container.name)),
+                memory: blocks(managers.memory_of(&uid, &container.name)),
             };
             (container.name.clone(), resources)
         };
@@ -49,7 +53,21 @@ impl ResourceLister for NodeService {
     fn allocatable(&self) -> Resources {
         Resources {
             devices: self.context.devices.offered(),
-            ..Resources::default()
+            cpus: ids(&self.context.managers.allocatable_cpus()),
+            memory: blocks(self.context.managers.allocatable_memory()),
         }
     }
+}
+
+fn ids(cpus: &CpuSet) -> Vec<i64> {
+    cpus.iter().map(i64::from).collect()
+}
+
+fn blocks(blocks: Vec<Block>) -> Vec<MemoryBlock> {
+    let block = |block: Block| MemoryBlock {
+        kind: block.resource,
+        bytes: block.size,
+        numa: block.nodes.ids().map(i64::from).collect(),
+    };
+    blocks.into_iter().map(block).collect()
 }

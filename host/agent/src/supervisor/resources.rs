@@ -1,4 +1,5 @@
-//! What a pod gets for itself alone before it may run, such as devices (the kubelet contract, node K 4).
+//! What a pod gets for itself alone before it may run: devices, cpus, memory of certain nodes (the kubelet contract, node K
+//! 4). The topology manager says where.
 //!
 //! Plugins are asked for it, which takes as long as they want: the pod waits meanwhile, and nobody else.
 
@@ -6,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::warn;
 use witlet_core::admission;
 use witlet_core::desired::{ContainerKind, Rejection, containers, uid};
 use witlet_core::ids::PodUid;
 use witlet_core::observed::ContainerState;
-use witlet_core::topology::unexpected;
+use witlet_core::topology::{self, Hint, Scope, unexpected};
 
 use super::Supervisor;
 use crate::context::Context;
@@ -80,13 +82,23 @@ impl Supervisor {
         }
         let checked = node.map(|node| admission::before_resources(pod, node, &self.context.admission));
         // One that is refused for something else takes nothing.
-        if matches!(checked, Some(Err(_))) || !self.context.devices.are_wanted(pod) {
+        let wanted = self.context.devices.are_wanted(pod) || self.context.managers.are_wanted(pod);
+        if matches!(checked, Some(Err(_))) || !wanted {
             return Share::Given;
         }
         let (context, pod) = (self.context.clone(), pod.clone());
         let own = uid.clone();
         let task = self.given.tasks.spawn(async move {
+            let began = Instant::now();
             let result = give(&context, &pod, ran).await;
+            let meters = &context.metrics.kubelet;
+            meters.topology_admissions.add(&[]);
+            meters
+                .topology_admission
+                .observe(&[], began.elapsed().as_millis() as f64);
+            if result.is_err() && context.managers.topology().is_active() {
+                meters.topology_errors.add(&[]);
+            }
             (own, result)
         });
         self.given.asking.insert(uid, task);
@@ -95,32 +107,71 @@ impl Supervisor {
 
     /// Takes back from pods that are gone.
     pub(super) fn take_back(&mut self) {
-        if !self.context.devices.are_given() {
+        let (devices, managers) = (&self.context.devices, &self.context.managers);
+        if !devices.are_given() && !managers.are_given() {
             return;
         }
         let mut active: BTreeSet<PodUid> = self.active().iter().map(|pod| uid(pod)).collect();
         active.extend(self.waiting.keys().cloned());
-        let given = &self.given;
-        self.context
-            .devices
-            .retain(|uid| active.contains(uid) || given.holds(uid));
+        let keeps = |uid: &PodUid| active.contains(uid) || self.given.holds(uid);
+        devices.retain(keeps);
+        managers.retain(keeps);
     }
 }
 
 /// Container by container, in the order in which they start.
 async fn give(context: &Context, pod: &Pod, ran: bool) -> Result<(), Rejection> {
+    let managers = &context.managers;
+    let managed = managers.are_wanted(pod);
+    let _turn = if managed { managers.turn().await } else { None };
     let running = if ran {
         running(context, &uid(pod)).await
     } else {
         BTreeSet::new()
     };
+    let topology = managers.topology();
+    let whole = match topology.scope() {
+        Scope::Pod if topology.is_active() => Some(place(context, pod, None)?),
+        _ => None,
+    };
     let all = pod.spec.iter().flat_map(containers);
     for (_, container) in all.filter(|(kind, _)| *kind != ContainerKind::Ephemeral) {
+        let hint = match whole {
+            Some(hint) => hint,
+            None if topology.is_active() => place(context, pod, Some(&container))?,
+            None => Hint::default(),
+        };
         let runs = running.contains(&container.name);
-        let given = context.devices.allocate(pod, &container, runs, None).await;
+        let given = context.devices.allocate(pod, &container, runs, hint.mask).await;
         given.map_err(unexpected)?;
+        managers.allocate(pod, &container, hint)?;
+        if whole.is_none() {
+            managers.aligned(true);
+        }
+    }
+    if whole.is_some() {
+        managers.aligned(true);
+    }
+    if managed {
+        managers.settle().await;
     }
     Ok(())
+}
+
+/// On which nodes the container, or all of the pod, is to be.
+fn place(context: &Context, pod: &Pod, container: Option<&Container>) -> Result<Hint, Rejection> {
+    let (devices, managers) = (&context.devices, &context.managers);
+    let nodes = managers.topology().nodes();
+    let (devices, [cpus, memory]) = match container {
+        Some(container) => (devices.hints(pod, container, nodes), managers.hints(pod, container)),
+        None => (devices.pod_hints(pod, nodes), managers.pod_hints(pod)),
+    };
+    let merged = managers.topology().merge([&devices, &cpus, &memory]);
+    if merged.admitted {
+        return Ok(merged.hint);
+    }
+    managers.aligned(false);
+    Err(topology::rejection())
 }
 
 /// Which containers run. The runtime has to say it: a pod that runs must not be rejected for what it has.

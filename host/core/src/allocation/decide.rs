@@ -8,6 +8,7 @@ use crate::admission::{self, Settings};
 use crate::config::NodeSettings;
 use crate::plan::restarts_for;
 use crate::resources::oom::is_static;
+use crate::resources::qos::{GUARANTEED, qos_class};
 use crate::resources::requests::{CPU, MEMORY, pod_requests};
 use crate::resources::{Quantity, linux};
 
@@ -44,6 +45,24 @@ pub fn consider<'a>(
             "swap_limitation",
         );
     }
+    for (managed, resource, message, detail) in [
+        (
+            machine.exclusive_cpus,
+            CPU,
+            "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"",
+            "guaranteed_pod_cpu_manager_static_policy",
+        ),
+        (
+            machine.managed_memory,
+            MEMORY,
+            "Resize is infeasible for Guaranteed Pods alongside Memory Manager policy \"Static\"",
+            "guaranteed_pod_memory_manager_static_policy",
+        ),
+    ] {
+        if managed && qos_class(wanted) == GUARANTEED && changes(wanted, allocated, resource) {
+            return infeasible(message, detail);
+        }
+    }
     if let Some(message) = exceeds(wanted, machine) {
         return infeasible(&message, "insufficient_node_allocatable");
     }
@@ -75,6 +94,14 @@ fn changes_swap(wanted: &Pod, allocated: &Pod, machine: &NodeSettings) -> bool {
         changed
             && !restarts_for(old, MEMORY)
             && (linux::may_swap(wanted, new, machine) || linux::may_swap(allocated, old, machine))
+    })
+}
+
+fn changes(wanted: &Pod, allocated: &Pod, resource: &str) -> bool {
+    let of = |container: &Container| request_of(container.resources.as_ref(), resource);
+    containers(wanted).any(|new| {
+        let old = containers(allocated).find(|c| c.name == new.name);
+        old.is_some_and(|old| of(old) != of(new))
     })
 }
 

@@ -212,6 +212,45 @@ fn static_pods_and_pods_with_swap_are_not_resized() {
 }
 
 #[test]
+fn what_a_guaranteed_pod_has_for_itself_is_not_resized() {
+    let small = pod("u1", resources("1", "64Mi"));
+    let (cpu, memory) = (pod("u1", resources("2", "64Mi")), pod("u1", resources("1", "128Mi")));
+    let cpus = NodeSettings {
+        exclusive_cpus: true,
+        ..NodeSettings::default()
+    };
+    let memories = NodeSettings {
+        managed_memory: true,
+        ..NodeSettings::default()
+    };
+    let refused = |wanted, machine| decide(wanted, &small, &[], machine).map_err(|r| (r.reason, r.message, r.detail));
+    assert_eq!(
+        refused(&cpu, &cpus),
+        Err((
+            PendingReason::Infeasible,
+            "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"".into(),
+            "guaranteed_pod_cpu_manager_static_policy"
+        ))
+    );
+    assert_eq!(
+        refused(&memory, &memories),
+        Err((
+            PendingReason::Infeasible,
+            "Resize is infeasible for Guaranteed Pods alongside Memory Manager policy \"Static\"".into(),
+            "guaranteed_pod_memory_manager_static_policy"
+        ))
+    );
+    assert_eq!(refused(&memory, &cpus), Ok(()));
+    let mut burstable = [small.clone(), cpu];
+    for pod in &mut burstable {
+        let resources = pod.spec.as_mut().unwrap().containers[0].resources.as_mut().unwrap();
+        resources.limits = None;
+    }
+    let [old, new] = burstable;
+    assert!(!decide(&new, &old, &[], &cpus).is_err_and(|r| r.reason == PendingReason::Infeasible));
+}
+
+#[test]
 fn pending_resizes_are_decided_in_order() {
     let before = pod("u", resources("100m", "64Mi"));
     let with = |uid: &str, cpu: &str, priority: i32| {

@@ -14,7 +14,16 @@ use crate::devices::GrantOptions;
 use crate::env::{self, Variables};
 use crate::hash;
 use crate::resources::{Quantity, linux};
-use crate::runtime::{ContainerConfig, Image, UserNamespace};
+use crate::runtime::{ContainerConfig, Image, LinuxResources, UserNamespace};
+
+/// Where a container is held to, as the kernel writes it; empty where it may be anywhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pinned {
+    /// Cpus.
+    pub cpus: String,
+    /// NUMA nodes of its memory.
+    pub mems: String,
+}
 
 /// What a container's configuration is made of.
 #[derive(Clone)]
@@ -50,6 +59,8 @@ pub struct ContainerInputs<'a> {
     pub recursive_read_only: bool,
     /// What the plugins of its devices want it to have.
     pub devices: Option<&'a GrantOptions>,
+    /// By the managers of cpus and memory.
+    pub pinned: &'a Pinned,
 }
 
 pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, ConfigError> {
@@ -85,7 +96,11 @@ pub fn container(inputs: &ContainerInputs<'_>) -> Result<ContainerConfig, Config
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         stop_signal: None,
-        resources: linux::container(pod, container, node),
+        resources: LinuxResources {
+            cpuset_cpus: inputs.pinned.cpus.clone(),
+            cpuset_mems: inputs.pinned.mems.clone(),
+            ..linux::container(pod, container, node)
+        },
         security,
         env: variables.into_vec(),
     })

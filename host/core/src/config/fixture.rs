@@ -86,6 +86,7 @@ pub(crate) struct Fixture {
     pub(crate) allocatable: BTreeMap<String, Quantity>,
     pub(crate) recursive_read_only: bool,
     pub(crate) devices: Option<GrantOptions>,
+    pub(crate) pinned: super::Pinned,
 }
 
 impl Fixture {
@@ -114,6 +115,7 @@ impl Fixture {
             allocatable: BTreeMap::new(),
             recursive_read_only: false,
             devices: None,
+            pinned: super::Pinned::default(),
         }
     }
 
@@ -182,6 +184,7 @@ impl Fixture {
             allocatable: &self.allocatable,
             recursive_read_only: self.recursive_read_only,
             devices: self.devices.as_ref(),
+            pinned: &self.pinned,
         })
     }
 

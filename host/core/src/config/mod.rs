@@ -21,7 +21,7 @@ pub use crate::dns::dns;
 pub use crate::env::{Lookup, References, references};
 pub use crate::hosts::hosts_file;
 use crate::resources::Quantity;
-pub use container::{ContainerInputs, container};
+pub use container::{ContainerInputs, Pinned, container};
 pub(crate) use hostname::hostname_and_domain;
 pub use mounts::{VolumeSource, sub_paths};
 pub use sandbox::sandbox;
@@ -48,6 +48,10 @@ pub struct NodeSettings {
     /// Cpu limits are enforced.
     pub cpu_cfs_quota: bool,
     pub cpu_cfs_period_us: i64,
+    /// Whole cpus of Guaranteed pods are theirs alone (static policy of the CPU manager): nothing limits their use.
+    pub exclusive_cpus: bool,
+    /// The memory of Guaranteed pods is kept on certain NUMA nodes (static policy of the memory manager).
+    pub managed_memory: bool,
     /// Physical memory.
     pub memory_bytes: u64,
     /// What pods may use together, as long as the node's object does not say it.
@@ -86,6 +90,8 @@ impl Default for NodeSettings {
             seccomp_default: false,
             cpu_cfs_quota: true,
             cpu_cfs_period_us: crate::resources::linux::DEFAULT_PERIOD_US,
+            exclusive_cpus: false,
+            managed_memory: false,
             memory_bytes: 0,
             allocatable: BTreeMap::new(),
             unreserved: BTreeMap::new(),

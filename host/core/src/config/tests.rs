@@ -498,3 +498,22 @@ fn groups_of_volumes() {
     let plain = pod(json!({}));
     assert_eq!(volume_groups(&plain, [3]), [3]);
 }
+
+#[test]
+fn managed_containers_are_held_to_cpus_and_nodes() {
+    let mut fixture = Fixture::new(pod_of(json!({"name": "c"})));
+    let resources = fixture.config().unwrap().resources;
+    assert_eq!(
+        (resources.cpuset_cpus.as_str(), resources.cpuset_mems.as_str()),
+        ("", "")
+    );
+    fixture.pinned = Pinned {
+        cpus: "2-3".into(),
+        mems: "0,1".into(),
+    };
+    let resources = fixture.config().unwrap().resources;
+    assert_eq!(
+        (resources.cpuset_cpus.as_str(), resources.cpuset_mems.as_str()),
+        ("2-3", "0,1")
+    );
+}

@@ -100,6 +100,20 @@ impl Machine {
         cpus.iter().filter_map(|id| self.cpus.get(&id))
     }
 
+    /// Whether all of them share their last cache.
+    pub fn share_cache(&self, cpus: &CpuSet) -> bool {
+        self.find(cpus).map(CACHE).collect::<BTreeSet<_>>().len() <= 1
+    }
+
+    /// How many of them are on each node, those without any included.
+    pub fn by_node(&self, cpus: &CpuSet) -> BTreeMap<u32, usize> {
+        let mut counts: BTreeMap<u32, usize> = self.all(NUMA).into_iter().map(|node| (node, 0)).collect();
+        for cpu in self.find(cpus) {
+            *counts.entry(cpu.numa).or_default() += 1;
+        }
+        counts
+    }
+
     fn with(&self, is: impl Fn(&Cpu) -> bool) -> CpuSet {
         self.cpus.values().filter(|cpu| is(cpu)).map(|cpu| cpu.id).collect()
     }

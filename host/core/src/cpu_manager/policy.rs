@@ -55,6 +55,7 @@ pub enum Unusable {
     Reservation { found: CpuSet, wanted: usize },
     #[error("Align by socket is not compatible with hardware where number of sockets are more than number of NUMA")]
     Sockets,
+    // === What follows is about a state, what is above about the configuration ===
     #[error("default cpuset cannot be empty")]
     NoShared,
     #[error("not all reserved cpus: \"{reserved}\" are present in defaultCpuSet: \"{shared}\"")]
@@ -70,6 +71,13 @@ pub enum Unusable {
     },
     #[error("current set of available CPUs \"{online}\" doesn't match with CPUs in state \"{known}\"")]
     OtherCpus { online: CpuSet, known: CpuSet },
+}
+
+impl Unusable {
+    /// An earlier agent's state is in the way, not the configuration.
+    pub fn is_of_state(&self) -> bool {
+        !matches!(self, Self::NothingReserved | Self::Reservation { .. } | Self::Sockets)
+    }
 }
 
 /// A container cannot get its cpus.

@@ -21,6 +21,10 @@ pub(super) enum How {
     Mode,
     /// A socket, with or without its scheme.
     Socket,
+    /// A word that is written with capitals.
+    Lower,
+    /// Amounts by NUMA node.
+    ByNode,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -35,11 +39,10 @@ pub(super) enum Fate {
     Ignored(&'static str),
 }
 use Fate::{Always, Ignored, Joined, Key};
-use How::{Bytes, Mode, PathOrNone, Same, Seconds, Socket, Span, Taints, TlsVersion};
+use How::{ByNode, Bytes, Lower, Mode, PathOrNone, Same, Seconds, Socket, Span, Taints, TlsVersion};
 
 const FIXED: &str = "the pace is fixed, and events make it finer";
 const DEFAULT_ONLY: &str = "witlet does it as by default and has no key for it";
-const MANAGERS: &str = "exclusive CPUs, memory and devices are not managed by NUMA node";
 
 pub(super) const FIELDS: &[(&str, Fate)] = &[
     ("enableServer", Joined),
@@ -130,14 +133,14 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
         Always("true", "pods always have cgroups by their class"),
     ),
     ("cgroupDriver", Key("runtime.cgroup_driver", Same)),
-    ("cpuManagerPolicy", Always("\"none\"", MANAGERS)),
+    ("cpuManagerPolicy", Key("cpu_manager.policy", Same)),
     ("singleProcessOOMKill", Always("null", DEFAULT_ONLY)),
-    ("cpuManagerPolicyOptions", Always("null", MANAGERS)),
-    ("cpuManagerReconcilePeriod", Ignored(MANAGERS)),
-    ("memoryManagerPolicy", Always("\"None\"", MANAGERS)),
-    ("topologyManagerPolicy", Always("\"none\"", MANAGERS)),
-    ("topologyManagerScope", Ignored(MANAGERS)),
-    ("topologyManagerPolicyOptions", Always("null", MANAGERS)),
+    ("cpuManagerPolicyOptions", Key("cpu_manager.options", Same)),
+    ("cpuManagerReconcilePeriod", Key("cpu_manager.reconcile", Span)),
+    ("memoryManagerPolicy", Key("memory_manager.policy", Lower)),
+    ("topologyManagerPolicy", Key("topology_manager.policy", Same)),
+    ("topologyManagerScope", Key("topology_manager.scope", Same)),
+    ("topologyManagerPolicyOptions", Key("topology_manager.options", Same)),
     (
         "qosReserved",
         Always("null", "the kubelet has it behind an alpha gate only"),
@@ -208,7 +211,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
     ),
     ("systemReserved", Key("node.system_reserved", Same)),
     ("kubeReserved", Key("node.kube_reserved", Same)),
-    ("reservedSystemCPUs", Always("\"\"", MANAGERS)),
+    ("reservedSystemCPUs", Key("node.reserved_cpus", Same)),
     ("showHiddenMetricsForVersion", Ignored("no metric is hidden")),
     ("systemReservedCgroup", Key("node.system_reserved_cgroup", Same)),
     ("kubeReservedCgroup", Key("node.kube_reserved_cgroup", Same)),
@@ -230,7 +233,7 @@ pub(super) const FIELDS: &[(&str, Fate)] = &[
         "crashLoopBackOff.maxContainerRestartPeriod",
         Always("\"5m\"", DEFAULT_ONLY),
     ),
-    ("reservedMemory", Always("null", MANAGERS)),
+    ("reservedMemory", Key("memory_manager.reserved", ByNode)),
     ("enableProfilingHandler", Key("server.profiling", Same)),
     ("enableDebugFlagsHandler", Key("server.debug_flags", Same)),
     ("seccompDefault", Joined),

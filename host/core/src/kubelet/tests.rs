@@ -273,10 +273,10 @@ fn values_that_say_what_is_done_anyway_need_no_note() {
     );
     assert_eq!(
         notes(
-            "cgroupsPerQOS: false\nsyncFrequency: 10s\ncpuManagerPolicy: static",
+            "cgroupsPerQOS: false\nsyncFrequency: 10s\nqosReserved: {memory: 50%}",
             true
         ),
-        ["syncFrequency", "cgroupsPerQOS", "cpuManagerPolicy"]
+        ["syncFrequency", "cgroupsPerQOS", "qosReserved"]
     );
     assert_eq!(
         notes("hairpinMode: none\nnosuchField: 1\nauthorization: {typo: x}", false),
@@ -335,6 +335,15 @@ fn values_are_written_as_witlet_reads_them() {
             "systemReservedCgroup: /system.slice",
             "system_reserved_cgroup = \"/system.slice\"",
         ),
+        ("cpuManagerPolicy: static", "policy = \"static\""),
+        ("cpuManagerReconcilePeriod: 5s", "reconcile = \"5s\""),
+        ("memoryManagerPolicy: Static", "policy = \"static\""),
+        ("reservedSystemCPUs: 0,4-5", "reserved_cpus = \"0,4-5\""),
+        (
+            "topologyManagerPolicy: single-numa-node",
+            "policy = \"single-numa-node\"",
+        ),
+        ("topologyManagerScope: pod", "scope = \"pod\""),
         ("staticPodPath: manifests", "path = \"/var/lib/kubelet/manifests\""),
     ] {
         let text = if text == "{}" { "" } else { text };
@@ -545,5 +554,85 @@ proptest::proptest! {
     fn no_file_and_no_flag_panics(text in "\\PC{0,60}", argument in "-{0,2}[a-z-]{0,20}=?\\PC{0,20}") {
         let _ = parse(&text, "/");
         let _ = Flags::parse(&[argument, text]);
+    }
+}
+
+#[test]
+fn managers_are_configured_and_checked_as_a_kubelets() {
+    let toml = translated(
+        "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {full-pcpus-only: 'true', align-by-socket: 'true'}\n\
+         featureGates: {CPUManagerPolicyAlphaOptions: true}\nmemoryManagerPolicy: Static\n\
+         reservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}, {numaNode: 1, limits: {memory: 2Gi, hugepages-2Mi: 4Mi}}]\n\
+         topologyManagerPolicy: restricted\ntopologyManagerPolicyOptions: {prefer-closest-numa-nodes: 'true'}",
+        &[],
+    );
+    assert_eq!(toml.notes, []);
+    for part in [
+        "[cpu_manager]\npolicy = \"static\"",
+        "[cpu_manager.options]\nalign-by-socket = \"true\"\nfull-pcpus-only = \"true\"",
+        "[memory_manager]\npolicy = \"static\"",
+        "[memory_manager.reserved.0]\nmemory = \"1Gi\"",
+        "[memory_manager.reserved.1]\nhugepages-2Mi = \"4Mi\"\nmemory = \"2Gi\"",
+        "[topology_manager]\npolicy = \"restricted\"",
+        "[topology_manager.options]\nprefer-closest-numa-nodes = \"true\"",
+    ] {
+        assert!(toml.toml.contains(part), "{part}: {}", toml.toml);
+    }
+    let errors = |text: &str| translate(config(text), &flags(&[JOIN])).err().unwrap_or_default();
+    for (text, expected) in [
+        (
+            "reservedSystemCPUs: 0-3\nsystemReservedCgroup: /system.slice",
+            "invalid configuration: can't use reservedSystemCPUs (--reserved-cpus) with systemReservedCgroup (--system-reserved-cgroup) or kubeReservedCgroup (--kube-reserved-cgroup)",
+        ),
+        (
+            "reservedSystemCPUs: 3-0",
+            "invalid configuration: unable to parse reservedSystemCPUs (--reserved-cpus) 3-0, error: \"3-0\" is no list of cpus such as \"0-2,7\"",
+        ),
+        (
+            "reservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}, {numaNode: 0, limits: {memory: 1Gi}}]",
+            "invalid configuration: the reserved memory has a duplicate value for NUMA node 0 and resource \"memory\"",
+        ),
+        (
+            "reservedMemory: [{numaNode: 1, limits: {cpu: 1}}]",
+            "invalid configuration: the limit type \"cpu\" for NUMA node 1 is not supported, only [memory hugepages-<HugePageSize>] is accepted",
+        ),
+        (
+            "reservedMemory: [{numaNode: 1, limits: {memory: 0}}]",
+            "invalid configuration: reserved memory may not be zero for NUMA node 1 and resource \"memory\"",
+        ),
+        (
+            "topologyManagerPolicy: best",
+            "invalid configuration: topologyManagerPolicy (--topology-manager-policy) \"best\" must be one of: [\"none\" \"best-effort\" \"restricted\" \"single-numa-node\"]",
+        ),
+        (
+            "topologyManagerScope: node",
+            "invalid configuration: topologyManagerScope (--topology-manager-scope) \"node\" must be one of: \"container\", or \"pod\"",
+        ),
+        ("cpuManagerPolicy: dynamic", "unknown policy: \"dynamic\""),
+        ("memoryManagerPolicy: static", "unknown policy: \"static\""),
+        (
+            "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {align-by-socket: 'true'}",
+            "CPU Manager Policy Alpha-level Options not enabled, but option \"align-by-socket\" provided",
+        ),
+        (
+            "cpuManagerPolicy: static\nfeatureGates: {CPUManagerPolicyBetaOptions: false}\n\
+             cpuManagerPolicyOptions: {distribute-cpus-across-numa: 'true'}",
+            "CPU Manager Policy Beta-level Options not enabled, but option \"distribute-cpus-across-numa\" provided",
+        ),
+        (
+            "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {fast: 'true'}",
+            "unknown CPU Manager Policy option: \"fast\"",
+        ),
+        (
+            "cpuManagerPolicyOptions: {full-pcpus-only: 'true'}",
+            "None policy: received unsupported options=map[full-pcpus-only:true]",
+        ),
+        (
+            "topologyManagerPolicy: restricted\ntopologyManagerPolicyOptions: {max-allowable-numa-nodes: '4'}",
+            "the minimum value of \"max-allowable-numa-nodes\" should not be less than 8",
+        ),
+    ] {
+        let found = errors(text);
+        assert!(found.iter().any(|e| e == expected), "{text}: {found:?}");
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::file::nanoseconds;
+use super::managers;
 use crate::collector::Collector;
 use crate::resources::reserved::{Enforcement, Keys};
 
@@ -153,6 +154,7 @@ pub(super) fn problems(config: &Value) -> Vec<String> {
         "cgroupDriver must be one of: \"cgroupfs\" or \"systemd\"",
     );
     problems.extend(enforce(&checks));
+    problems.extend(managers::problems(&checks));
     problems
 }
 
@@ -176,12 +178,12 @@ const ENFORCEMENT: Keys = Keys {
     kube_cgroup: "kubeReservedCgroup (--kube-reserved-cgroup)",
 };
 
-struct Checks<'a> {
+pub(super) struct Checks<'a> {
     config: &'a Value,
 }
 
 impl Checks<'_> {
-    fn get(&self, field: &str) -> Option<&Value> {
+    pub(super) fn get(&self, field: &str) -> Option<&Value> {
         self.config.pointer(&format!("/{}", field.replace('.', "/")))
     }
 
@@ -189,11 +191,11 @@ impl Checks<'_> {
         self.get(field).and_then(Value::as_i64).unwrap_or(default)
     }
 
-    fn text(&self, field: &str) -> &str {
+    pub(super) fn text(&self, field: &str) -> &str {
         self.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn is(&self, field: &str) -> bool {
+    pub(super) fn is(&self, field: &str) -> bool {
         self.get(field).and_then(Value::as_bool).unwrap_or(false)
     }
 

@@ -45,7 +45,7 @@ impl From<AllocateError> for Rejection {
 }
 
 /// The memory of Guaranteed pods is managed, but not where resources are stated for the pod as a whole.
-fn is_managed(pod: &Pod) -> bool {
+pub fn is_managed(pod: &Pod) -> bool {
     let pod_level = pod.spec.as_ref().is_some_and(|s| s.resources.is_some());
     !pod_level && qos_class(pod) == GUARANTEED
 }

@@ -6,6 +6,7 @@ use super::qos::{BEST_EFFORT, BURSTABLE, qos_class};
 use super::requests::{self, CPU, HUGEPAGES_PREFIX, MEMORY, pod_level_limit, pod_limits, pod_requests};
 use super::{Quantity, linux};
 use crate::config::NodeSettings;
+use crate::cpu_manager::has_exclusive_cpus;
 use crate::desired::uid;
 
 #[cfg(test)]
@@ -84,7 +85,9 @@ pub fn pod_cgroup(pod: &Pod, node: &NodeSettings) -> PodCgroup {
         return cgroup;
     }
     let limited = |name| qos != BURSTABLE || !pod_level_limit(pod, name).is_zero() || every_container_limits(pod, name);
-    if node.cpu_cfs_quota && limited(CPU) {
+    // Where a container has cpus for itself, there is nobody who could be disturbed (the kubelet contract, node 73).
+    let exclusive = node.exclusive_cpus && has_exclusive_cpus(pod);
+    if node.cpu_cfs_quota && !exclusive && limited(CPU) {
         let quota = cpu_quota(of(&limits, CPU).millis(), node.cpu_cfs_period_us);
         cgroup.cpu_quota = (quota > 0).then_some(quota);
     }

@@ -8,12 +8,15 @@ use super::qos::{BURSTABLE, qos_class};
 use super::requests::{self, CPU, HUGEPAGES_PREFIX, MEMORY};
 use super::{Quantity, requests::pod_level_limit};
 use crate::config::NodeSettings;
+use crate::cpu_manager::exclusive_cpus;
 use crate::runtime::LinuxResources;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) const DEFAULT_PERIOD_US: i64 = 100_000;
+/// A quota that is none.
+const UNLIMITED: i64 = -1;
 
 /// Cpu and memory. A request that is absent, not zero, defaults to the limit.
 fn resources(
@@ -54,6 +57,9 @@ pub fn container(pod: &Pod, container: &Container, node: &NodeSettings) -> Linux
         if own.is_zero() { pod_level_limit(pod, name) } else { own }
     };
     let mut resources = resources(declared(CPU), limit(CPU), limit(MEMORY), node);
+    if node.cpu_cfs_quota && node.exclusive_cpus && exclusive_cpus(pod, container) > 0 {
+        resources.cpu_quota = UNLIMITED;
+    }
     resources.oom_score_adj = oom::score_adj(pod, container, node.memory_bytes);
     hugepages(&mut resources, pod, container, node);
     swap(&mut resources, pod, container, node);

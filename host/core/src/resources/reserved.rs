@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Quantity;
 use super::cgroup::{cpu_shares, page_size};
 use super::requests::{CPU, EPHEMERAL_STORAGE, HUGEPAGES_PREFIX, MEMORY};
+use crate::cpu_manager::CpuSet;
 use crate::node::{MachineFacts, NodeConfig, machine_capacity};
 
 #[cfg(test)]
@@ -218,6 +219,15 @@ fn limits(whose: Whose, compressible: bool, facts: &MachineFacts, config: &NodeC
         memory_limit: whole(MEMORY).and_then(|bytes| u64::try_from(bytes).ok()),
         pids_limit: whole(PID),
         hugepages: pages.filter_map(|name| Some((page_size(name)?, 0))).collect(),
+    }
+}
+
+/// Named cpus are reserved instead of amounts (the kubelet contract, node 47).
+pub fn name_cpus(system: &mut BTreeMap<String, Quantity>, kube: &mut BTreeMap<String, Quantity>, cpus: &CpuSet) {
+    if !cpus.is_empty() {
+        let count = i64::try_from(cpus.len()).unwrap_or(i64::MAX);
+        system.insert(CPU.into(), Quantity::from_units(count));
+        kube.remove(CPU);
     }
 }
 

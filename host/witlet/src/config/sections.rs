@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use witlet_core::collector::Collector;
+use witlet_core::cpu_manager::CpuSet;
 use witlet_core::image_gc;
 use witlet_core::node::{label_problem, node_ips_problem, parse_taints};
 use witlet_core::pull_records::Verification;
+use witlet_core::resources::Quantity;
 use witlet_core::resources::reserved::{self, Enforcement};
 use witlet_kube::StaticUrl;
 use witlet_plugin_host::units::Span;
 
+pub(crate) use super::managers::{CpuManager, MemoryManager, TopologyManager};
 use super::server::Server;
 pub(crate) use super::upkeep::{Eviction, Gc, Logs, Stats};
 
@@ -36,6 +39,9 @@ pub(crate) struct Sections {
     pub(crate) stats: Stats,
     pub(crate) logs: Logs,
     pub(crate) gc: Gc,
+    pub(crate) cpu_manager: CpuManager,
+    pub(crate) memory_manager: MemoryManager,
+    pub(crate) topology_manager: TopologyManager,
     /// Read stanza by stanza, because the default plugins' stanzas are merged with what stands here.
     #[serde(rename = "plugin")]
     pub(crate) plugins: BTreeMap<String, toml::Table>,
@@ -71,6 +77,8 @@ pub(crate) struct Node {
     /// Amounts that pods cannot request.
     pub(crate) system_reserved: BTreeMap<String, String>,
     pub(crate) kube_reserved: BTreeMap<String, String>,
+    /// A list of cpus; stands for the amounts of cpu in both.
+    pub(crate) reserved_cpus: String,
     pub(crate) enforce_allocatable: Vec<String>,
     pub(crate) system_reserved_cgroup: Option<String>,
     pub(crate) kube_reserved_cgroup: Option<String>,
@@ -100,6 +108,7 @@ impl Default for Node {
             user_namespace_ids: witlet_core::userns::UNIT,
             system_reserved: BTreeMap::new(),
             kube_reserved: BTreeMap::new(),
+            reserved_cpus: String::new(),
             enforce_allocatable: vec!["pods".into()],
             system_reserved_cgroup: None,
             kube_reserved_cgroup: None,
@@ -159,7 +168,28 @@ impl Node {
                 .then(|| "must be whole seconds, and at least one".into()),
         );
         problems.extend(self.enforcement().err().into_iter().flatten());
+        problems.extend(self.reserved_cpus().err());
+        if !self.reserved_cpus.is_empty()
+            && (self.system_reserved_cgroup.is_some() || self.kube_reserved_cgroup.is_some())
+        {
+            problems.push(
+                "node.reserved_cpus cannot be used with node.system_reserved_cgroup or node.kube_reserved_cgroup"
+                    .into(),
+            );
+        }
         problems
+    }
+
+    pub(crate) fn reserved_cpus(&self) -> Result<CpuSet, String> {
+        let parsed = self.reserved_cpus.parse::<CpuSet>();
+        parsed.map_err(|why| format!("node.reserved_cpus: {why}"))
+    }
+
+    /// Whether some cpu is reserved, by whatever key.
+    fn reserves_cpu(&self) -> bool {
+        let amounts = [&self.system_reserved, &self.kube_reserved].into_iter();
+        let mut cpu = amounts.filter_map(|list| reserved::amounts(list).ok()?.remove("cpu"));
+        !self.reserved_cpus.is_empty() || cpu.any(Quantity::is_positive)
     }
 
     /// What is enforced of the reservations.
@@ -519,6 +549,9 @@ impl Sections {
             ("stats", self.stats == other.stats),
             ("logs", self.logs == other.logs),
             ("gc", self.gc == other.gc),
+            ("cpu_manager", self.cpu_manager == other.cpu_manager),
+            ("memory_manager", self.memory_manager == other.memory_manager),
+            ("topology_manager", self.topology_manager == other.topology_manager),
         ];
         sections
             .into_iter()
@@ -579,6 +612,16 @@ impl Sections {
             problems.push("images.gc_interval must be longer than 0".into());
         }
         problems.extend(self.gc.problems());
+        problems.extend(self.cpu_manager.problems(&self.topology_manager));
+        if self.cpu_manager.is_static() && !self.node.reserves_cpu() {
+            problems.push(
+                "cpu_manager.policy = \"static\": at least one cpu must be reserved; write node.reserved_cpus, or cpu in \
+                 node.system_reserved or node.kube_reserved"
+                    .into(),
+            );
+        }
+        problems.extend(self.memory_manager.problems());
+        problems.extend(self.topology_manager.settings().err().into_iter().flatten());
         if let Err(problem) = self.images.verification() {
             problems.push(format!(
                 "images.credential_verification and images.verification_allowlist: {problem}"

@@ -127,19 +127,13 @@ fn broken_files_are_named() {
 
 #[test]
 fn what_is_not_followed_is_said() {
-    let files = Files::new(&[(
-        "config.yaml",
-        &format!("{HEAD}cpuManagerPolicy: static\nhairpinMode: none\n"),
-    )]);
+    let files = Files::new(&[("config.yaml", &format!("{HEAD}syncFrequency: 10s\nhairpinMode: none\n"))]);
     let translation = files
         .translate(&[files.flag("config", "config.yaml"), "--kubeconfig=/k".into()])
         .unwrap();
     let text = document(&translation);
     let not_followed = text.find("# These are not followed").unwrap();
-    assert!(
-        text.find("#   cpuManagerPolicy = static: ").unwrap() > not_followed,
-        "{text}"
-    );
+    assert!(text.find("#   syncFrequency = 10s: ").unwrap() > not_followed, "{text}");
     assert!(text.find("#   hairpinMode = none: ").unwrap() > text.find("# These have no effect").unwrap());
     let table: toml::Table = toml::from_str(&text).unwrap();
     assert!(table.contains_key("api"));

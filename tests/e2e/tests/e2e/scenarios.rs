@@ -9,6 +9,7 @@ mod images;
 mod kubectl;
 mod languages;
 mod lifecycle;
+mod managers;
 mod network;
 mod plugin_registry;
 mod plugins;
@@ -155,6 +156,9 @@ scenarios! {
     }
     alone devices::{
         a_plugins_devices_go_to_pods_and_stay_there,
+    }
+    alone managers::{
+        a_pod_has_a_cpu_for_itself,
     }
     alone restart::{
         a_killed_agent_disturbs_no_container,

@@ -168,6 +168,7 @@ fn cpus_of_init_containers_are_used_again() {
     // All of it comes back, and is nobody's to use again.
     manager.retain(|_| false);
     assert_eq!(manager.state().shared, cpus("0-7"));
+    assert!(manager.machine().share_cache(&cpus("0-7")));
     let other = self::pod("b", &["7"]);
     admit(&mut manager, &other, Hint::default()).unwrap();
     admit(&mut manager, &pod, Hint::default()).unwrap_err();
@@ -189,6 +190,9 @@ fn hints_name_nodes_with_enough_cpus() {
     assert_eq!(hints.len(), 14);
     admit(&mut manager, &large, Hint::new(NumaMask::of([2]), true)).unwrap();
     assert_eq!(of(&manager, &large, "c0"), "20-29,60-69");
+    let counts = manager.machine().by_node(&manager.allocated());
+    assert_eq!(counts, BTreeMap::from([(0, 0), (1, 0), (2, 20), (3, 0)]));
+    assert!(!four_caches().share_cache(&cpus("3,4")));
     // What it has is what it can have.
     let hints = manager.hints(&large, &container(&large))["cpu"].clone().unwrap();
     assert_eq!(nodes(&hints, true), [[2]]);

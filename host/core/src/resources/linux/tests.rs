@@ -172,3 +172,31 @@ fn of_the_sandbox() {
     let pod = crate::config::fixture::pod(json!({}));
     assert_eq!(overhead(&pod, &node()), LinuxResources::default());
 }
+
+#[test]
+fn cpus_of_its_own_are_not_limited() {
+    let whole = json!({"cpu": "2", "memory": "1Gi"});
+    let part = json!({"cpu": "1500m", "memory": "1Gi"});
+    let exclusive = NodeSettings {
+        exclusive_cpus: true,
+        ..node()
+    };
+    for (list, node, quota) in [
+        (&whole, &exclusive, -1),
+        (&part, &exclusive, 150_000),
+        (&whole, &node(), 200_000),
+    ] {
+        let spec = json!({"containers": [c(list.clone(), list.clone())]});
+        assert_eq!(of(spec.clone(), node).cpu_quota, quota);
+        let limited = crate::resources::pod_cgroup(&pod(spec), node).cpu_quota;
+        assert_eq!(limited, (quota > 0).then_some(quota));
+    }
+    let unenforced = NodeSettings {
+        cpu_cfs_quota: false,
+        ..exclusive
+    };
+    assert_eq!(
+        of(json!({"containers": [c(whole.clone(), whole)]}), &unenforced).cpu_quota,
+        0
+    );
+}

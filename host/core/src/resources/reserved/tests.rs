@@ -170,3 +170,18 @@ fn amounts_that_cannot_be_reserved() {
         assert!(problem.starts_with(why), "{problem}");
     }
 }
+
+#[test]
+fn named_cpus_are_reserved_instead_of_amounts() {
+    let list =
+        |pairs: &[(&str, &str)]| amounts(&pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()).unwrap();
+    let (mut system, mut kube) = (
+        list(&[("cpu", "500m"), ("memory", "1Gi")]),
+        list(&[("cpu", "250m"), ("memory", "2Gi")]),
+    );
+    name_cpus(&mut system, &mut kube, &CpuSet::default());
+    assert_eq!(kube.len(), 2);
+    name_cpus(&mut system, &mut kube, &"0,4-5".parse().unwrap());
+    assert_eq!(system, list(&[("cpu", "3"), ("memory", "1Gi")]));
+    assert_eq!(kube, list(&[("memory", "2Gi")]));
+}
