@@ -1,6 +1,6 @@
 //! Connections to device plugins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::{convert, server, socket};
 const PRE_START: Duration = Duration::from_secs(30);
 /// A plugin that does not even say what it wants to be asked.
 const OPTIONS: Duration = Duration::from_secs(10);
-/// Resources at the same time: each has a place in the node's object.
+/// Each resource keeps its place in the node's object, even when its plugin has gone.
 const MOST_RESOURCES: usize = 1000;
 
 type Client = DevicePluginClient<Channel>;
@@ -44,6 +44,19 @@ struct Inner {
 struct Connections {
     last: u64,
     by_resource: BTreeMap<String, Connection>,
+    /// All that ever came.
+    names: BTreeSet<String>,
+}
+
+impl Connections {
+    fn may_come(&self, resource: &str) -> Result<(), String> {
+        if self.names.len() < MOST_RESOURCES || self.names.contains(resource) {
+            return Ok(());
+        }
+        Err(format!(
+            "{MOST_RESOURCES} different resources were offered already, and no more can be until the agent starts again"
+        ))
+    }
 }
 
 struct Connection {
@@ -85,10 +98,7 @@ impl Plugins {
 
     /// Goes to a plugin at its socket, and stays with it until one of both ends.
     pub(crate) async fn connect(&self, resource: &str, path: &Path) -> Result<(), String> {
-        let known = self.lock().by_resource.len();
-        if known >= MOST_RESOURCES && !self.lock().by_resource.contains_key(resource) {
-            return Err(format!("there are {known} device plugins already, and no more can be"));
-        }
+        self.lock().may_come(resource)?;
         let mut client = DevicePluginClient::new(socket::dial(path).await?);
         let options = timeout(OPTIONS, client.get_device_plugin_options(proto::Empty {})).await;
         let options = match options {
@@ -106,6 +116,8 @@ impl Plugins {
         let number = {
             // Told within the lock: of two at once the later is told later.
             let mut connections = self.lock();
+            connections.may_come(resource)?;
+            connections.names.insert(resource.to_owned());
             connections.last += 1;
             let number = connections.last;
             let connection = Connection {
@@ -275,5 +287,22 @@ impl Registrant for Plugins {
 
     fn deregister(&self, name: &str, _: &Path) {
         self.disconnect(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_an_end() {
+        let mut connections = Connections::default();
+        for i in 0..MOST_RESOURCES {
+            let name = format!("a.b/{i}");
+            assert_eq!(connections.may_come(&name), Ok(()));
+            connections.names.insert(name);
+        }
+        assert!(connections.may_come("a.b/more").is_err());
+        assert_eq!(connections.may_come("a.b/7"), Ok(()));
     }
 }
