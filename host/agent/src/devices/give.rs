@@ -14,7 +14,7 @@ use super::file::CHECKPOINT;
 
 impl Devices {
     /// Gives the container what it is limited to, within `affinity` if possible. Containers are to come in the order of the
-    /// spec. One that `runs` since before the agent has what it needs.
+    /// spec. Those of a pod that `runs` since before the agent have what they need.
     pub async fn allocate(
         self: &Arc<Self>,
         pod: &Pod,

@@ -5,22 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
-use tracing::warn;
 use witlet_core::admission;
 use witlet_core::desired::{ContainerKind, Rejection, containers, uid};
 use witlet_core::ids::PodUid;
-use witlet_core::observed::ContainerState;
 use witlet_core::topology::{self, Hint, Scope, unexpected};
 
 use super::Supervisor;
 use crate::context::Context;
-
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Pods for which others are asked, and what came of it.
 #[derive(Default)]
@@ -71,7 +66,8 @@ impl Given {
 }
 
 impl Supervisor {
-    /// `ran` if the pod was running when the agent began.
+    /// `ran` if the pod was there when the agent began, in a sandbox of before: then it has what it needs, whatever became of
+    /// the plugins meanwhile. After a start of the machine none is.
     pub(super) fn share(&mut self, pod: &Arc<Pod>, node: Option<&Node>, ran: bool) -> Share {
         let uid = uid(pod);
         if let Some(done) = self.given.done.get(&uid) {
@@ -124,11 +120,6 @@ async fn give(context: &Context, pod: &Pod, ran: bool) -> Result<(), Rejection> 
     let managers = &context.managers;
     let managed = managers.are_wanted(pod);
     let _turn = if managed { managers.turn().await } else { None };
-    let running = if ran {
-        running(context, &uid(pod)).await
-    } else {
-        BTreeSet::new()
-    };
     let topology = managers.topology();
     let whole = match topology.scope() {
         Scope::Pod if topology.is_active() => Some(place(context, pod, None)?),
@@ -141,8 +132,7 @@ async fn give(context: &Context, pod: &Pod, ran: bool) -> Result<(), Rejection> 
             None if topology.is_active() => place(context, pod, Some(&container))?,
             None => Hint::default(),
         };
-        let runs = running.contains(&container.name);
-        let given = context.devices.allocate(pod, &container, runs, hint.mask).await;
+        let given = context.devices.allocate(pod, &container, ran, hint.mask).await;
         given.map_err(unexpected)?;
         managers.allocate(pod, &container, hint)?;
         if whole.is_none() {
@@ -172,18 +162,4 @@ fn place(context: &Context, pod: &Pod, container: Option<&Container>) -> Result<
     }
     managers.aligned(false);
     Err(topology::rejection())
-}
-
-/// Which containers run. The runtime has to say it: a pod that runs must not be rejected for what it has.
-async fn running(context: &Context, uid: &PodUid) -> BTreeSet<String> {
-    loop {
-        match context.ports.runtime.containers(Some(uid)).await {
-            Ok(all) => {
-                let running = all.into_iter().filter(|c| c.state == ContainerState::Running);
-                return running.map(|c| c.name).collect();
-            }
-            Err(error) => warn!(%error, %uid, "the runtime does not say what runs of a pod, trying again"),
-        }
-        tokio::time::sleep(ASK_AGAIN).await;
-    }
 }

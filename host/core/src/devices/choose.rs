@@ -11,7 +11,7 @@ pub struct Want<'a> {
     pub container: &'a str,
     pub resource: &'a str,
     pub count: usize,
-    /// The container runs since before the agent: it has what it needs, whoever remembers.
+    /// Its pod runs since before the agent: it has what it needs, whoever remembers.
     pub runs: bool,
     pub reusable: &'a Ids,
     /// Where the topology manager wants them to be.

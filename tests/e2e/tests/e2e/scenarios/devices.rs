@@ -85,7 +85,11 @@ pub(super) async fn a_plugins_devices_go_to_pods_and_stay_there(ctx: Ctx) -> Res
     let first_plugin = plugin(&ctx, two()).await?;
     until_offered(&ctx, "2", "2").await?;
 
-    ctx.create(&wanting("first", 1)).await?;
+    // What an init container had goes to the next.
+    let mut with_init = wanting("first", 1);
+    let limits = json!({ "resources": { "limits": { RESOURCE: "1" } } });
+    with_init["spec"]["initContainers"] = json!([shell("init", &format!("test ${ENV} = t0"), &limits)]);
+    ctx.create(&with_init).await?;
     let first = ctx.wait_ready("first").await?;
     same(
         "what it was given",
@@ -95,7 +99,9 @@ pub(super) async fn a_plugins_devices_go_to_pods_and_stay_there(ctx: Ctx) -> Res
     same(
         "calls",
         first_plugin.calls(),
-        vec!["allocate t0".to_owned(), "pre-start t0".to_owned()],
+        ["allocate t0", "allocate t0", "pre-start t0", "pre-start t0"]
+            .map(str::to_owned)
+            .to_vec(),
     )?;
     ctx.create(&wanting("second", 1)).await?;
     let second = ctx.wait_ready("second").await?;
@@ -122,6 +128,7 @@ pub(super) async fn a_plugins_devices_go_to_pods_and_stay_there(ctx: Ctx) -> Res
     ctx.world.agent(|agent| agent.kill())?;
     ctx.world.agent(|agent| agent.start_again())?;
     until_offered(&ctx, "0", "0").await?;
+    // Its init container, too, has had what it needs.
     same_as(&ctx, &first).await?;
     let second_plugin = plugin(&ctx, two()).await?;
     until_offered(&ctx, "2", "2").await?;
