@@ -18,6 +18,7 @@ use witlet_core::desired::{
     ANNOTATION_CONFIG_SEEN, ANNOTATION_CONFIG_SOURCE, DesiredPod, Source, is_mirror, key, static_source,
 };
 use witlet_core::ids::{PodKey, PodUid};
+use witlet_core::observed::ObservedPod;
 use witlet_ports::source::PodSet;
 
 use crate::context::Context;
@@ -115,6 +116,8 @@ struct Finished {
     key: PodKey,
     /// It had vanished from its source. If it is there again, it is to run again.
     removed: bool,
+    /// What it left in the runtime, until somebody tried to remove that.
+    left: Option<ObservedPod>,
     _working: Working,
     /// When its object was deleted too.
     deleted: Option<Instant>,
@@ -206,9 +209,13 @@ impl Supervisor {
         self.context.nudges.remove(&uid);
         let Some(entry) = self.workers.remove(&uid) else { return };
         match ended {
-            Ok((_, Ended { deleted, working, .. })) => {
+            Ok((_, ended)) => {
+                let Ended {
+                    deleted, working, left, ..
+                } = ended;
                 let finished = Finished {
                     key: entry.key,
+                    left: Some(left),
                     removed: entry.desired.borrow().removed,
                     _working: working,
                     deleted: deleted.then(Instant::now),
@@ -305,7 +312,8 @@ impl Supervisor {
                 self.context.metrics.kubelet.restarted_pods.add(&[is_static]);
             }
             let seen = listed.get(&uid).cloned();
-            self.clean_up(uid, key, seen, true);
+            let left = self.finished.get_mut(&uid).and_then(|finished| finished.left.take());
+            self.clean_up(uid, key, seen, left);
         }
         self.cleaned.retain(|uid, seen| listed.get(uid) == Some(seen));
         for (uid, pod) in listed.iter() {
@@ -320,7 +328,7 @@ impl Supervisor {
                 let desired = DesiredPod::new(orphan.clone(), Source::Runtime);
                 self.spawn(desired, orphan.clone(), orphan, true);
             } else {
-                self.clean_up(uid.clone(), pod.key.clone(), Some(pod.clone()), false);
+                self.clean_up(uid.clone(), pod.key.clone(), Some(pod.clone()), None);
             }
         }
     }
@@ -360,9 +368,9 @@ impl Supervisor {
         self.context.metrics.workers(self.workers.len());
     }
 
-    /// Removes everything of a pod that is gone. `seen` is what the runtime's list shows of it; `released` if its worker gave
-    /// back what it held.
-    fn clean_up(&mut self, uid: PodUid, key: PodKey, seen: Option<Listed>, released: bool) {
+    /// Removes everything of a pod that is gone. `seen` is what the runtime's list shows of it; `left` what its worker left after
+    /// it gave back what it held.
+    fn clean_up(&mut self, uid: PodUid, key: PodKey, seen: Option<Listed>, left: Option<ObservedPod>) {
         self.cleaning.insert(uid.clone());
         if let Some(seen) = seen {
             self.cleaned.insert(uid.clone(), seen);
@@ -373,7 +381,7 @@ impl Supervisor {
             context.allocations.forget(&uid);
             context.images.forget(&uid);
             context.metrics.pulling.take(&uid);
-            let clean = match gc::remove_pod(&context, &uid, &key, released).await {
+            let clean = match gc::remove_pod(&context, &uid, &key, left).await {
                 Ok(()) => true,
                 Err(error) => {
                     warn!(%error, pod = %key, "cannot remove what the pod left, trying again");

@@ -66,11 +66,15 @@ pub async fn remove_dead(context: &Context, containers: &[Container]) {
     }
 }
 
-/// Removes everything of a pod that is gone from its source: containers, sandboxes, logs, directory. Volumes and cgroup too,
-/// unless they were `released` before.
-pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, released: bool) -> Result<()> {
+/// Removes everything of a pod that is gone from its source: containers, sandboxes, logs, directory. `left` is what its worker
+/// left in the runtime, after it had given back volumes and cgroup; without that they go too.
+pub async fn remove_pod(context: &Context, uid: &PodUid, key: &PodKey, left: Option<ObservedPod>) -> Result<()> {
     let runtime = &context.ports.runtime;
-    let have = inspect(&**runtime, uid, &ObservedPod::default()).await?;
+    let released = left.is_some();
+    let have = match left {
+        Some(have) => have,
+        None => inspect(&**runtime, uid, &ObservedPod::default()).await?,
+    };
     for container in &have.containers {
         runtime.remove_container(&container.id).await?;
     }

@@ -111,6 +111,8 @@ pub struct Ended {
     pub uid: PodUid,
     /// It counts as one that is worked on until it is forgotten.
     pub working: Working,
+    /// What is left of it in the runtime.
+    pub left: ObservedPod,
     /// Its object was deleted, even if the source still shows it: there is nothing more to do for it.
     pub deleted: bool,
 }
@@ -143,15 +145,16 @@ impl Worker {
         let key = want.key();
         let span = tracing::info_span!("pod", ns = %key.namespace, name = %key.name, uid = %self.uid);
         let mut working = Working::new(self.context.metrics.clone(), &want, Stage::Sync);
-        self.run_in_span(want, &mut working).instrument(span).await;
+        let left = self.run_in_span(want, &mut working).instrument(span).await;
         Ended {
             uid: self.uid,
             working,
+            left,
             deleted: self.deleted,
         }
     }
 
-    async fn run_in_span(&mut self, mut want: DesiredPod, working: &mut Working) {
+    async fn run_in_span(&mut self, mut want: DesiredPod, working: &mut Working) -> ObservedPod {
         let now = crate::clock::now();
         let mut state = State {
             memory: PodMemory {
@@ -220,6 +223,7 @@ impl Worker {
             gc::remove_dead(&self.context, &state.have.containers).await;
         }
         info!("pod finished");
+        state.have
     }
 
     /// What the pod was given in an earlier life; where nobody knows, what was allocated to it.
