@@ -249,6 +249,10 @@ impl Supervisor {
             .chain(files.pods.iter().map(|(uid, pod)| (uid, (pod, static_source(pod)))))
             .collect();
 
+        // Whoever comes now may need what others had.
+        if self.settled {
+            self.take_back();
+        }
         let mut new: Vec<(&PodUid, &Arc<Pod>, Source)> = Vec::new();
         for (uid, (pod, source)) in &wanted {
             if let Some(entry) = self.workers.get_mut(*uid) {

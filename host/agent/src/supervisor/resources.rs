@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use tokio::task::{AbortHandle, JoinSet};
@@ -80,6 +81,7 @@ impl Supervisor {
         // One that is refused for something else takes nothing.
         let wanted = self.context.devices.are_wanted(pod) || self.context.managers.are_wanted(pod);
         if matches!(checked, Some(Err(_))) || !wanted {
+            count(&self.context, Duration::ZERO);
             return Share::Given;
         }
         let (context, pod) = (self.context.clone(), pod.clone());
@@ -87,13 +89,9 @@ impl Supervisor {
         let task = self.given.tasks.spawn(async move {
             let began = Instant::now();
             let result = give(&context, &pod, ran).await;
-            let meters = &context.metrics.kubelet;
-            meters.topology_admissions.add(&[]);
-            meters
-                .topology_admission
-                .observe(&[], began.elapsed().as_millis() as f64);
+            count(&context, began.elapsed());
             if result.is_err() && context.managers.topology().is_active() {
-                meters.topology_errors.add(&[]);
+                context.metrics.kubelet.topology_errors.add(&[]);
             }
             (own, result)
         });
@@ -101,7 +99,8 @@ impl Supervisor {
         Share::Asked
     }
 
-    /// Takes back from pods that are gone.
+    /// Takes back from pods that are gone. One that nobody has taken up yet, after a start or a fault, may still run with what
+    /// it has.
     pub(super) fn take_back(&mut self) {
         let (devices, managers) = (&self.context.devices, &self.context.managers);
         if !devices.are_given() && !managers.are_given() {
@@ -109,10 +108,22 @@ impl Supervisor {
         }
         let mut active: BTreeSet<PodUid> = self.active().iter().map(|pod| uid(pod)).collect();
         active.extend(self.waiting.keys().cloned());
-        let keeps = |uid: &PodUid| active.contains(uid) || self.given.holds(uid);
+        let listed = self.runtime_pods.borrow().clone().unwrap_or_default();
+        let forgotten = |uid: &PodUid| {
+            let known = self.workers.contains_key(uid) || self.finished.contains_key(uid);
+            !known && !self.cleaned.contains_key(uid) && listed.get(uid).is_some_and(|pod| pod.alive)
+        };
+        let keeps = |uid: &PodUid| active.contains(uid) || self.given.holds(uid) || forgotten(uid);
         devices.retain(keeps);
         managers.retain(keeps);
     }
+}
+
+/// The topology manager was asked, if only to say nothing.
+fn count(context: &Context, took: Duration) {
+    let meters = &context.metrics.kubelet;
+    meters.topology_admissions.add(&[]);
+    meters.topology_admission.observe(&[], took.as_millis() as f64);
 }
 
 /// Container by container, in the order in which they start.

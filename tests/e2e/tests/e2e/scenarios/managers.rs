@@ -151,7 +151,8 @@ async fn managed(ctx: &Ctx, change: impl FnOnce() -> std::io::Result<()>) -> Res
         ensure!(metrics.contains(&name), "{name}is not among the metrics");
     }
 
-    restart(ctx)?;
+    ctx.world.agent(|agent| agent.kill())?;
+    ctx.world.agent(|agent| agent.start_again())?;
     let again = ctx
         .wait("own", "an agent that knows it", LATE, |pod| {
             pod.condition("Ready").then(|| pod.clone())
