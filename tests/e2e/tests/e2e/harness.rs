@@ -32,6 +32,13 @@ impl std::fmt::Display for Skipped {
 
 impl std::error::Error for Skipped {}
 
+/// Names, by how they ended; those that passed are in neither.
+#[derive(Default)]
+struct Tally {
+    failed: BTreeSet<String>,
+    ignored: usize,
+}
+
 pub(crate) type Run = fn(Ctx) -> BoxFuture<'static, Result<()>>;
 
 #[derive(Clone, Copy)]
@@ -103,8 +110,8 @@ pub(crate) fn main(all: &[Scenario]) -> ExitCode {
     println!("\nrunning {} tests", wanted.len());
     let filtered = all.len() - wanted.len();
     let start = Instant::now();
-    let failed = if wanted.is_empty() {
-        BTreeSet::new()
+    let Tally { failed, ignored } = if wanted.is_empty() {
+        Tally::default()
     } else {
         run(&wanted)
     };
@@ -120,21 +127,16 @@ pub(crate) fn main(all: &[Scenario]) -> ExitCode {
         }
     }
     println!(
-        "\ntest result: {word}. {} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out; finished in {:.2}s\n",
+        "\ntest result: {word}. {} passed; {} failed; {ignored} ignored; 0 measured; {filtered} filtered out; finished in {:.2}s\n",
         // The removal of the lab counts as one more if it failed.
-        wanted.len()
-            - failed
-                .iter()
-                .filter(|f| wanted.iter().any(|w| w.name == f.as_str()))
-                .count(),
+        wanted.iter().filter(|w| !failed.contains(w.name)).count() - ignored,
         failed.len(),
         start.elapsed().as_secs_f32()
     );
     code
 }
 
-/// The names of those that failed.
-fn run(wanted: &[Scenario]) -> BTreeSet<String> {
+fn run(wanted: &[Scenario]) -> Tally {
     witlet_lab::catch_signals();
     std::thread::spawn(|| {
         std::thread::sleep(WHOLE);
@@ -154,7 +156,7 @@ fn run(wanted: &[Scenario]) -> BTreeSet<String> {
         Ok(world) => Arc::new(world),
         Err(error) => return fail("the node's start", &error),
     };
-    let failed = runtime.block_on(run_all(wanted, &world));
+    let mut tally = runtime.block_on(run_all(wanted, &world));
     // A scenario that failed may have left a program running that waits for what never comes.
     runtime.shutdown_timeout(Duration::from_secs(10));
     let removed = match Arc::try_unwrap(world) {
@@ -162,49 +164,52 @@ fn run(wanted: &[Scenario]) -> BTreeSet<String> {
         // A scenario's task outlived it; the lab is removed when this process ends.
         Err(_) => Err(anyhow!("a scenario still uses the node after its end")),
     };
-    match removed {
-        Ok(()) => failed,
-        Err(error) => failed
-            .into_iter()
-            .chain(fail("the node leaves nothing behind", &error))
-            .collect(),
+    if let Err(error) = removed {
+        tally
+            .failed
+            .extend(fail("the node leaves nothing behind", &error).failed);
+    }
+    tally
+}
+
+fn fail(what: &str, error: &anyhow::Error) -> Tally {
+    println!("test {what} ... FAILED\n{error:#}");
+    Tally {
+        failed: BTreeSet::from([what.to_owned()]),
+        ignored: 0,
     }
 }
 
-fn fail(what: &str, error: &anyhow::Error) -> BTreeSet<String> {
-    println!("test {what} ... FAILED\n{error:#}");
-    BTreeSet::from([what.to_owned()])
-}
-
-async fn run_all(wanted: &[Scenario], world: &Arc<World>) -> BTreeSet<String> {
-    let mut failed = BTreeSet::new();
+async fn run_all(wanted: &[Scenario], world: &Arc<World>) -> Tally {
+    let mut tally = Tally::default();
     let (alone, together): (Vec<Scenario>, Vec<Scenario>) = wanted.iter().partition(|s| s.alone);
     let mut results = futures::stream::iter(together)
         .map(|s| run_one(s, world))
         .buffer_unordered(AT_ONCE);
     while let Some((scenario, outcome)) = results.next().await {
-        report(scenario, outcome, &mut failed);
+        report(scenario, outcome, &mut tally);
     }
     for scenario in alone {
         let (scenario, outcome) = run_one(scenario, world).await;
-        report(scenario, outcome, &mut failed);
+        report(scenario, outcome, &mut tally);
     }
-    failed
+    tally
 }
 
-fn report(scenario: Scenario, (outcome, took): (Result<()>, Duration), failed: &mut BTreeSet<String>) {
+fn report(scenario: Scenario, (outcome, took): (Result<()>, Duration), tally: &mut Tally) {
     match outcome {
         Ok(()) => println!("test {} ... ok ({:.1} s)", scenario.name, took.as_secs_f32()),
         Err(error) => {
             if let Some(why) = error.downcast_ref::<Skipped>() {
-                return println!("test {} ... skipped: {why}", scenario.name);
+                tally.ignored += 1;
+                return println!("test {} ... ignored, {why}", scenario.name);
             }
             println!(
                 "test {} ... FAILED ({:.1} s)\n    {error:#}",
                 scenario.name,
                 took.as_secs_f32()
             );
-            failed.insert(scenario.name.to_owned());
+            tally.failed.insert(scenario.name.to_owned());
         }
     }
 }
