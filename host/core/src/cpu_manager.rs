@@ -8,13 +8,15 @@
 //! | `take.rs` | which of the free cpus are taken: as near to each other as can be |
 //! | `distribute.rs` | the same, evenly over NUMA nodes |
 //! | `options.rs` | the policy's options, as they are configured |
-//! | `policy.rs` | who has which cpus, hints for the topology manager, allocation and release |
+//! | `policy.rs` | who has which cpus, allocation and release |
+//! | `hints.rs` | what the topology manager is told |
 //! | `checkpoint.rs` | the state in a file that outlives the agent |
 //! | `reconcile.rs` | what running containers must be told |
 
 mod checkpoint;
 mod cpuset;
 mod distribute;
+mod hints;
 mod machine;
 mod options;
 mod policy;
