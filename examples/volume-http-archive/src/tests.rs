@@ -55,7 +55,7 @@ fn volume(sha256: &str) -> String {
 
 fn run(dir: &FakeDir, served: &[u8], digest: &str, config: &str, piece: usize) -> Result<Published> {
     let web = Script::new([Ok(FakeBody::new(200, served, piece))]);
-    publish(&web, config, "{}", &volume(digest), dir)
+    publish(&web, config, None, &volume(digest), None, dir)
 }
 
 fn refused(entries: &[Entry<'_>], config: &str) -> String {
@@ -92,8 +92,9 @@ fn archives_are_unpacked() {
         publish(
             &Script::<Request, FakeBody>::default(),
             "{}",
-            "{}",
+            None,
             &volume(&sha256(&served)),
+            None,
             &dir,
         )
         .unwrap();
@@ -162,8 +163,9 @@ fn only_what_was_promised() {
         let error = publish(
             &Script::<Request, FakeBody>::default(),
             "{}",
-            "{}",
+            None,
             &volume(digest),
+            None,
             &dir,
         );
         assert!(matches!(error, Err(Error::Invalid(_))), "{digest}");
@@ -176,7 +178,7 @@ fn only_what_was_promised() {
     let garbage = gzip(b"not a tar, whatever its name says").repeat(40);
     assert!(run(&dir, &garbage, &sha256(&garbage), "{}", 64).is_err());
     let web = Script::new([Ok(FakeBody::new(404, b"", 1))]);
-    let error = publish(&web, "{}", "{}", &volume(&sha256(b"")), &dir).unwrap_err();
+    let error = publish(&web, "{}", None, &volume(&sha256(b"")), None, &dir).unwrap_err();
     assert!(
         matches!(&error, Error::Unavailable(text) if text.contains("404")),
         "{error}"
@@ -189,6 +191,44 @@ fn the_group_of_the_pod_owns_it() {
     let dir = FakeDir::new("v");
     let web = Script::new([Ok(FakeBody::new(200, &bytes, 4096))]);
     let pod = json!({"spec": {"securityContext": {"fsGroup": 1234}}}).to_string();
-    publish(&web, "{}", &pod, &volume(&sha256(&bytes)), &dir).unwrap();
+    publish(&web, "{}", fs_group(&pod), &volume(&sha256(&bytes)), None, &dir).unwrap();
     assert_eq!(dir.attributes("a").map(|a| a.2), Some(1234));
+}
+
+#[test]
+fn pods_share_what_was_fetched_once() {
+    let bytes = archive(&[(b'0', "a", "", b"x")]);
+    let (staging, one, two) = (FakeDir::new("staging"), FakeDir::new("a"), FakeDir::new("b"));
+    let web = Script::new([Ok(FakeBody::new(200, &bytes, 4096))]);
+    let volume = volume(&sha256(&bytes));
+    let secret = Some("Bearer x".to_owned());
+    publish(&web, "{}", None, &volume, secret, &staging).unwrap();
+    let sent = web.asked();
+    assert_eq!(sent[0].headers, [("Authorization".to_owned(), "Bearer x".to_owned())]);
+    for target in [&one, &two, &one] {
+        share(Some(7), &volume, &staging, target).unwrap();
+        assert_eq!(target.content("a").as_deref(), Some("x"));
+    }
+    assert_eq!(one.attributes("a").map(|a| a.2), Some(7));
+    unpublish(&one).unwrap();
+    assert!(!one.exists());
+    assert_eq!(
+        staging.content("a").as_deref(),
+        Some("x"),
+        "the other one's is left alone"
+    );
+    // What a version without staging had fetched for a pod stays its own.
+    let own = FakeDir::new("own");
+    let web = Script::new([Ok(FakeBody::new(200, &bytes, 4096))]);
+    publish(&web, "{}", None, &volume, None, &own).unwrap();
+    share(None, &volume, &staging, &own).unwrap();
+    assert_eq!(own.mounted().unwrap(), None);
+}
+
+#[test]
+fn the_capacity_is_a_limit() {
+    for (capacity, most) in [("1Gi", 256 << 20), ("3Mi", 3 << 20), ("1000", 1000), ("1e3", 256 << 20)] {
+        let volume = json!({"persistentVolume": {"spec": {"capacity": {"storage": capacity}}}}).to_string();
+        assert_eq!(limits("{}", &volume).unwrap().max_bytes, most, "{capacity}");
+    }
 }

@@ -7,11 +7,14 @@
 //!       - name: more
 //!         csi: { driver: nfs.example, volumeAttributes: { server: files.example, share: /srv/more, options: "vers=4.1" } }
 //!
+//! A PersistentVolume of the driver is mounted once for all pods of the node.
+//!
 //! The node needs `mount.nfs`. Grants: `mount = { types = ["nfs"], servers = ["files.example"] }`, `files = {}`.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use witlet_sdk::volume::steps::{Bind, Staging, Step};
 use witlet_sdk::volume::{self, Dir, Mount, Pod, Published, Volume, VolumeDir};
 use witlet_sdk::{Error, Result};
 
@@ -22,6 +25,7 @@ struct Nfs;
     name = "volume-nfs",
     capabilities = ["files", "mount"],
     drivers = ["kubernetes.io/nfs", "nfs.example"],
+    hooks = ["staging"],
 )]
 impl Volume for Nfs {
     fn publish(&self, _: &Pod, volume: &str, target: &VolumeDir) -> Result<Published> {
@@ -31,6 +35,40 @@ impl Volume for Nfs {
     fn unpublish(&self, target: &VolumeDir) -> Result<()> {
         unpublish(target)
     }
+}
+
+impl Staging for Nfs {
+    fn stage(&self, step: &Step, staging: &VolumeDir) -> Result<()> {
+        if step.block() {
+            return Err(Error::Invalid("an export is no block device".to_owned()));
+        }
+        publish(&step.volume(), staging).map(drop)
+    }
+
+    fn publish(&self, _: &Pod, step: &Step, staging: Option<&VolumeDir>, target: &VolumeDir) -> Result<Published> {
+        match staging {
+            Some(staging) => share(&step.volume(), staging, target),
+            None => publish(&step.volume(), target),
+        }
+    }
+
+    fn unstage(&self, staging: &VolumeDir) -> Result<()> {
+        unpublish(staging)
+    }
+}
+
+/// What is mounted once, for one pod more.
+fn share<D: Dir + Mount + Bind>(volume: &str, staging: &D, target: &D) -> Result<Published> {
+    let published = Published {
+        host_path: None,
+        read_only: export(volume)?.read_only,
+        follows_source: false,
+    };
+    if target.mounted()?.is_none() {
+        target.create(0o750)?;
+        staging.bind_to(target, published.read_only)?;
+    }
+    Ok(published)
 }
 
 #[derive(PartialEq, Debug)]
@@ -174,6 +212,22 @@ mod tests {
         unpublish(&dir).unwrap();
         assert_eq!(dir.calls(), ["unmount", "destroy"]);
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn pods_share_one_mount() {
+        let (staging, one, two) = (FakeDir::new("staging"), FakeDir::new("a"), FakeDir::new("b"));
+        let volume = json!({"csi": {"driver": "nfs.example", "readOnly": true,
+                                    "volumeAttributes": {"server": "s", "share": "/q"}}})
+        .to_string();
+        publish(&volume, &staging).unwrap();
+        for target in [&one, &two, &one] {
+            assert!(share(&volume, &staging, target).unwrap().read_only);
+        }
+        assert_eq!(staging.calls(), ["create 750", "nfs s:/q ro"]);
+        assert_eq!(one.calls(), ["create 750", "bind staging ro"]);
+        unpublish(&one).unwrap();
+        assert!(staging.mounted().unwrap().is_some() && two.mounted().unwrap().is_some());
     }
 
     #[test]

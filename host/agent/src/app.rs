@@ -355,7 +355,8 @@ fn statistics(config: Option<StatsConfig>, context: &Context, find: stats::Find)
     };
     let (runtime, machine) = (context.ports.runtime.clone(), context.ports.machine.clone());
     let claims = context.claims.clone();
-    Stats::new(config, runtime, machine, context.metrics.clone(), find, claims)
+    let drivers = context.ports.volumes.clone();
+    Stats::new(config, runtime, machine, context.metrics.clone(), find, claims, drivers)
 }
 
 fn serve_cni(
@@ -386,7 +387,8 @@ fn serve_cni(
             .find_map(|set| set.pods.get(&uid.into()).cloned())
             .or_else(by_name)
     });
-    tasks.spawn(server.run(ports.network.clone(), find, shutdown.clone()));
+    let api = Some(ports.pods.clone());
+    tasks.spawn(server.run(ports.network.clone(), find, api, shutdown.clone()));
     Ok(())
 }
 

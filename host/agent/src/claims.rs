@@ -6,12 +6,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use witlet_core::ids::PodUid;
+use witlet_core::resources::Quantity;
+
+struct Held {
+    /// The pod's own name for it.
+    name: String,
+    /// As large the pod has it.
+    size: Option<Quantity>,
+}
 
 #[derive(Default)]
-pub struct Claims(Mutex<HashMap<PodUid, BTreeMap<String, String>>>);
+pub struct Claims(Mutex<HashMap<PodUid, BTreeMap<String, Held>>>);
 
 impl Claims {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PodUid, BTreeMap<String, String>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PodUid, BTreeMap<String, Held>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -24,13 +32,31 @@ impl Claims {
         }
         held.entry(uid.clone())
             .or_default()
-            .insert(found.to_owned(), name.to_owned());
+            .entry(found.to_owned())
+            .or_insert_with(|| Held {
+                name: name.to_owned(),
+                size: None,
+            });
         Ok(())
     }
 
     /// The pod's name for what lies in the directory of a persistent volume.
     pub fn user(&self, uid: &PodUid, found: &str) -> Option<String> {
-        self.lock().get(uid)?.get(found).cloned()
+        self.lock().get(uid)?.get(found).map(|held| held.name.clone())
+    }
+
+    /// As large the pod has the volume; `initial` if that is asked for the first time.
+    pub fn size(&self, uid: &PodUid, found: &str, initial: Quantity) -> Quantity {
+        let mut held = self.lock();
+        let held = held.get_mut(uid).and_then(|all| all.get_mut(found));
+        held.map_or(initial, |held| *held.size.get_or_insert(initial))
+    }
+
+    /// The volume has that size here now.
+    pub fn grew(&self, uid: &PodUid, found: &str, size: Quantity) {
+        if let Some(held) = self.lock().get_mut(uid).and_then(|all| all.get_mut(found)) {
+            held.size = Some(size);
+        }
     }
 
     /// Nothing of the pod is mounted any more.

@@ -7,6 +7,7 @@
 //! same attachment wait for each other, since a runtime that gave up an ADD sends the DEL while the ADD still runs.
 
 mod records;
+mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
@@ -24,10 +25,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use witlet_core::network_status;
+use witlet_ports::api::Pods;
 use witlet_ports::network::{Attachment, Network, Sandbox};
 use witlet_ports::{Class, Error};
 
 use records::{Record, Records};
+use told::Told;
 
 const MAX_REQUEST: u64 = 1 << 20;
 /// For the request to come in and the answer to go out; both are there at once.
@@ -66,7 +70,7 @@ pub async fn serve(
     pods: FindPod,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    CniServer::bind(&config)?.run(network, pods, shutdown).await;
+    CniServer::bind(&config)?.run(network, pods, None, shutdown).await;
     Ok(())
 }
 
@@ -85,14 +89,26 @@ impl CniServer {
     }
 
     /// Answers until shutdown, and then finishes what it has begun.
-    pub async fn run(self, network: Arc<dyn Network>, pods: FindPod, shutdown: CancellationToken) {
+    pub async fn run(
+        self,
+        network: Arc<dyn Network>,
+        pods: FindPod,
+        api: Option<Arc<dyn Pods>>,
+        shutdown: CancellationToken,
+    ) {
+        let told = api.map(|pods| Told {
+            pods,
+            shutdown: shutdown.clone(),
+        });
         let handler = Arc::new(Handler {
             network,
             pods,
+            told,
             records: self.records,
             locks: Mutex::default(),
             detached: Mutex::default(),
         });
+        handler.tell_again().await;
         let mut requests = JoinSet::new();
         loop {
             // Nothing is lost when an arm is dropped: a connection that was not accepted stays in the backlog, and a task
@@ -263,6 +279,8 @@ type Outcome = Result<Option<String>, CniError>;
 struct Handler {
     network: Arc<dyn Network>,
     pods: FindPod,
+    /// None: nobody is told.
+    told: Option<Told>,
     records: Records,
     /// One per attachment that a request is at.
     locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -350,10 +368,17 @@ impl Handler {
         let _guard = lock.lock().await;
         self.detached().retain(|gone| *gone != name);
         let pod = self.pod(sandbox);
-        let attachment = within(self.network.setup(pod.as_ref(), sandbox)).await?;
+        let mut attachment = within(self.network.setup(pod.as_ref(), sandbox)).await?;
+        let told = network_status::split(&attachment.cni_result).and_then(|(rest, told)| {
+            attachment.cni_result = rest;
+            told
+        });
         // Before the runtime learns of it: whatever happens from now on, the DEL finds the record.
-        match self.keep(&name, sandbox, attachment.clone()).await {
-            Ok(()) => Ok(Some(attachment.cni_result)),
+        match self.keep(&name, sandbox, attachment.clone(), told.clone()).await {
+            Ok(()) => {
+                self.tell(sandbox, told);
+                Ok(Some(attachment.cni_result))
+            }
             Err(e) => {
                 // The runtime gets an error and may never send a DEL.
                 if let Err(undo) = within(self.network.teardown(sandbox, Some(&attachment.state))).await {
@@ -364,7 +389,30 @@ impl Handler {
         }
     }
 
-    async fn keep(&self, name: &str, sandbox: &Sandbox, attachment: Attachment) -> Result<(), CniError> {
+    fn tell(&self, sandbox: &Sandbox, status: Option<String>) {
+        let (Some(told), Some(status)) = (&self.told, status) else {
+            return;
+        };
+        let (pods, sandbox) = (self.pods.clone(), sandbox.clone());
+        told.tell(move || find(&pods, &sandbox), status);
+    }
+
+    /// What the agent before this one may not have told.
+    async fn tell_again(&self) {
+        for name in self.records.names().await.unwrap_or_default() {
+            if let Ok(Some(record)) = self.records.load(&name).await {
+                self.tell(&record.sandbox, record.network_status);
+            }
+        }
+    }
+
+    async fn keep(
+        &self,
+        name: &str,
+        sandbox: &Sandbox,
+        attachment: Attachment,
+        network_status: Option<String>,
+    ) -> Result<(), CniError> {
         if serde_json::from_str::<serde_json::Map<_, _>>(&attachment.cni_result).is_err() {
             return Err(CniError::new(
                 code::FAILED,
@@ -374,6 +422,7 @@ impl Handler {
         let record = Record {
             sandbox: sandbox.clone(),
             attachment,
+            network_status,
         };
         self.records
             .store(name, record)
@@ -498,19 +547,7 @@ impl Handler {
 
     /// The runtime says in CNI_ARGS whose sandbox it is.
     fn pod(&self, sandbox: &Sandbox) -> Option<Arc<Pod>> {
-        let arg = |key| {
-            sandbox
-                .args
-                .iter()
-                .find(|(k, _)| k == key)
-                .map(|(_, value)| value.as_str())
-                .unwrap_or_default()
-        };
-        let name = arg("K8S_POD_NAME");
-        if name.is_empty() {
-            return None;
-        }
-        (self.pods)(arg("K8S_POD_UID"), arg("K8S_POD_NAMESPACE"), name)
+        find(&self.pods, sandbox)
     }
 
     fn lock(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -523,6 +560,19 @@ impl Handler {
         locks.insert(name.to_owned(), Arc::downgrade(&lock));
         lock
     }
+}
+
+/// Whose sandbox it is, as the runtime says.
+fn find(pods: &FindPod, sandbox: &Sandbox) -> Option<Arc<Pod>> {
+    let arg = |key| {
+        let found = sandbox.args.iter().find(|(k, _)| k == key);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let name = arg("K8S_POD_NAME");
+    if name.is_empty() {
+        return None;
+    }
+    pods(arg("K8S_POD_UID"), arg("K8S_POD_NAMESPACE"), name)
 }
 
 fn network_name(config: &str) -> Option<String> {

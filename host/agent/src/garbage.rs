@@ -2,7 +2,8 @@
 //! 6.5 rules 24 to 26).
 //!
 //! In: once a minute by default, the runtime's containers and sandboxes, the pods of the sources, the directories of logs. Out:
-//! removed containers and empty sandboxes, logs of pods that nobody knows, links to logs that are gone.
+//! removed containers and empty sandboxes, logs of pods that nobody knows, links to logs that are gone; volumes are unstaged that
+//! no pod uses.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -58,6 +59,10 @@ impl Garbage {
                 () = shutdown.cancelled() => return,
                 result = self.pass() => result,
             };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.context.ports.volumes.sweep() => {}
+            }
             if let Err(error) = result {
                 warn!(%error, "container garbage collection failed");
                 self.context

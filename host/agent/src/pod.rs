@@ -3,6 +3,7 @@
 pub mod count;
 mod env_files;
 pub mod execute;
+mod expand;
 pub mod files;
 pub mod gc;
 mod hooks;

@@ -21,6 +21,7 @@ use witlet_core::stats::summary::{Summary, build};
 use witlet_core::stats::{cadvisor, resource};
 use witlet_ports::machine::Machine;
 use witlet_ports::runtime::{FilesystemUsage, Runtime};
+use witlet_ports::volume::Volumes;
 use witlet_ports::{Class, Error, Result};
 
 use crate::claims::Claims;
@@ -59,6 +60,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// The pod of a UID, as its source has it.
     find: Find,
+    volume_drivers: Arc<dyn Volumes>,
     claims: Arc<Claims>,
     /// One pass at a time; whoever waits for it takes its result.
     turn: tokio::sync::Mutex<()>,
@@ -83,6 +85,7 @@ impl Stats {
         metrics: Arc<Metrics>,
         find: Find,
         claims: Arc<Claims>,
+        volume_drivers: Arc<dyn Volumes>,
     ) -> Self {
         Self(Arc::new(Inner {
             config,
@@ -91,6 +94,7 @@ impl Stats {
             metrics,
             find,
             claims,
+            volume_drivers,
             turn: tokio::sync::Mutex::default(),
             before: Mutex::default(),
             last: ArcSwapOption::empty(),

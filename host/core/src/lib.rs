@@ -27,6 +27,7 @@ pub mod logs;
 pub mod manifest;
 pub mod memory_manager;
 mod names;
+pub mod network_status;
 pub mod node;
 pub mod node_logs;
 pub mod observed;

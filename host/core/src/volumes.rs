@@ -9,6 +9,7 @@ use crate::desired::containers;
 use crate::env::references;
 
 pub mod claim;
+pub mod expand;
 
 #[cfg(test)]
 mod tests;

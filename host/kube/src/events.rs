@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, ObjectReference, PersistentVolumeClaim, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -119,6 +119,25 @@ impl Events for EventRecorder {
             warning: note.warning,
             reason: note.reason,
             message: note.message,
+            at: Timestamp::now(),
+        });
+    }
+
+    fn claim(&self, claim: &PersistentVolumeClaim, warning: bool, reason: &str, message: &str) {
+        let meta = &claim.metadata;
+        self.tell(Told {
+            object: ObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("PersistentVolumeClaim".into()),
+                name: meta.name.clone(),
+                namespace: meta.namespace.clone(),
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+                field_path: None,
+            },
+            warning,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
             at: Timestamp::now(),
         });
     }

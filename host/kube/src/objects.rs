@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, Secret, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use witlet_core::desired::uid;
 use witlet_core::ids::PodUid;
@@ -21,6 +24,7 @@ use witlet_ports::{Error, Result};
 
 use crate::Client;
 use crate::error::Call;
+use crate::patch::{How, Merged, diff};
 
 mod collection;
 mod references;
@@ -34,6 +38,13 @@ use tokens::Tokens;
 
 /// As long as a read waits for the first answer of a watch.
 const FIRST_SYNC: Duration = Duration::from_secs(1);
+
+/// Of a claim.
+const CONDITIONS: [Merged; 1] = [Merged {
+    field: "conditions",
+    key: "type",
+    how: How::Elements,
+}];
 
 #[derive(Clone)]
 pub struct ObjectCache(Arc<Inner>);
@@ -118,6 +129,36 @@ impl Objects for ObjectCache {
         let api = self.0.client.all::<PersistentVolume>();
         let call = Call::new("get persistentvolume", &name);
         self.0.client.request(call, api.get(name)).await
+    }
+
+    async fn secret_now(&self, namespace: &str, name: &str) -> Result<Arc<Secret>> {
+        let api = self.0.client.namespaced::<Secret>(namespace);
+        let call = Call::new("get secret", &name);
+        self.0.client.request(call, api.get(name)).await.map(Arc::new)
+    }
+
+    async fn patch_claim_status(
+        &self,
+        live: &PersistentVolumeClaim,
+        status: &PersistentVolumeClaimStatus,
+    ) -> Result<PersistentVolumeClaim> {
+        let before = live.status.clone().unwrap_or_default();
+        let Some(changes) = diff(&before, status, &CONDITIONS) else {
+            return Ok(live.clone());
+        };
+        let meta = &live.metadata;
+        let name = meta.name.clone().unwrap_or_default();
+        // Refused if anybody changed it since it was read.
+        let version = json!({"resourceVersion": meta.resource_version});
+        let patch = Patch::Strategic(json!({"metadata": version, "status": changes}));
+        let api = self
+            .0
+            .client
+            .namespaced::<PersistentVolumeClaim>(meta.namespace.as_deref().unwrap_or_default());
+        let params = PatchParams::default();
+        let call = Call::new("patch status of persistentvolumeclaim", &name);
+        let request = api.patch_status(&name, &params, &patch);
+        self.0.client.request(call, request).await
     }
 
     async fn token(&self, request: &TokenRequest) -> Result<Token> {

@@ -73,6 +73,19 @@ impl Pods for PodWriter {
         }
     }
 
+    async fn annotate(&self, key: &PodKey, uid: &PodUid, annotation: &str, value: &str) -> Result<()> {
+        let metadata = json!({"uid": uid.as_str(), "annotations": {annotation: value}});
+        let patch = Patch::Strategic(json!({ "metadata": metadata }));
+        let api = self.client.namespaced::<Pod>(&key.namespace);
+        let params = PatchParams::default();
+        let request = api.patch_status(&key.name, &params, &patch);
+        let call = Call::new("annotate pod", key);
+        match self.client.request(call, request).await {
+            Err(e) if is_about(&e, "metadata.uid") => Err(Error::not_found(e.message)),
+            other => other.map(drop),
+        }
+    }
+
     async fn delete(&self, key: &PodKey, uid: &PodUid, grace: i64) -> Result<()> {
         let api = self.client.namespaced::<Pod>(&key.namespace);
         let params = DeleteParams {

@@ -11,7 +11,9 @@ use witlet_ports::network::{Attachment, Sandbox};
 use witlet_ports::policy::{Access, Review};
 use witlet_ports::probe::{Check, Outcome};
 use witlet_ports::sink::{Family, LogEntry};
+use witlet_ports::volume::Usage;
 
+use crate::capability::step::Step;
 use crate::capability::volume_dir::VolumeDir;
 use crate::error::CallError;
 
@@ -36,6 +38,15 @@ pub(crate) trait Policy: Send + Sync {
     async fn access(&self, pod: &Arc<Pod>, access: &Access) -> Result<Option<Review>>;
 }
 
+/// What a volume plugin does besides publishing and unpublishing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Abilities {
+    /// CSI volumes are published through its steps.
+    pub(crate) stages: bool,
+    pub(crate) expands: bool,
+    pub(crate) measures: bool,
+}
+
 /// What `publish` of a volume plugin answered.
 #[derive(Debug)]
 pub(crate) struct Placed {
@@ -50,6 +61,38 @@ pub(crate) trait Volume: Send + Sync {
     /// `volume` is the v1 Volume as JSON.
     async fn publish(&self, pod: &Arc<Pod>, volume: String, dir: VolumeDir) -> Result<Placed>;
     async fn unpublish(&self, dir: VolumeDir) -> Result<()>;
+
+    /// What is not among these is not asked.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
+    async fn stage(&self, _step: Step, _staging: VolumeDir) -> Result<()> {
+        Err(absent())
+    }
+    /// Without a staging directory if the pod itself describes the volume.
+    async fn publish_staged(
+        &self,
+        _pod: &Arc<Pod>,
+        _step: Step,
+        _staging: Option<VolumeDir>,
+        _dir: VolumeDir,
+    ) -> Result<Placed> {
+        Err(absent())
+    }
+    async fn unstage(&self, _staging: VolumeDir) -> Result<()> {
+        Err(absent())
+    }
+    async fn expand(&self, _step: Step, _staging: Option<VolumeDir>, _dir: VolumeDir, _bytes: u64) -> Result<()> {
+        Err(absent())
+    }
+    async fn usage(&self, _dir: VolumeDir) -> Result<Usage> {
+        Err(absent())
+    }
+}
+
+/// Nobody asks for what a plugin does not have.
+pub(crate) fn absent() -> CallError {
+    CallError::Host("the plugin has no such export".to_owned())
 }
 
 #[async_trait]

@@ -17,6 +17,7 @@ pub(crate) mod nfs;
 pub(crate) mod output_file;
 pub(crate) mod pod_net;
 pub(crate) mod pod_objects;
+pub(crate) mod step;
 pub(crate) mod tls;
 pub(crate) mod volume_dir;
 pub(crate) mod wasi;

@@ -162,6 +162,7 @@ impl Loader {
             kv: grants.kv.as_ref().map(|_| self.stores.of(name)),
             grants,
             handover: abi::v0_1::handover(engine, &component, &limits),
+            by_name: abi::v0_1::has_optional(engine, &component),
             limits,
             config: json,
             deps: self.deps.clone(),

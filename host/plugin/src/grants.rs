@@ -24,10 +24,11 @@ pub enum Capability {
     Exec,
     OutputFile,
     Kv,
+    VolumeSecrets,
 }
 
 impl Capability {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PodNet,
         Self::ContainerExec,
         Self::EgressHttp,
@@ -39,6 +40,7 @@ impl Capability {
         Self::Exec,
         Self::OutputFile,
         Self::Kv,
+        Self::VolumeSecrets,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -54,12 +56,16 @@ impl Capability {
             Self::Exec => "exec",
             Self::OutputFile => "output-file",
             Self::Kv => "kv",
+            Self::VolumeSecrets => "volume-secrets",
         }
     }
 
     /// The capability behind an imported interface, such as `witlet:probe/pod-net@0.1.0`.
     pub fn of_interface(import: &str) -> Option<Self> {
         let name = import.split('@').next().unwrap_or(import);
+        if name == "witlet:volume-steps/bind" {
+            return Some(Self::Mount);
+        }
         Self::ALL
             .into_iter()
             .find(|c| name == format!("witlet:{}/{}", c.package(), c.as_str()))
@@ -72,6 +78,7 @@ impl Capability {
             Self::Files | Self::Mount | Self::HostPath | Self::PodObjects | Self::Downward => "volume",
             Self::Exec => "network",
             Self::OutputFile => "sink-log",
+            Self::VolumeSecrets => "volume-steps",
         }
     }
 
@@ -80,6 +87,7 @@ impl Capability {
         match self {
             Self::Kv => true,
             Self::EgressHttp => matches!(kind, Kind::SinkLog | Kind::SinkMetric | Kind::Volume),
+            Self::VolumeSecrets => kind == Kind::Volume,
             other => other.package() == kind.as_str(),
         }
     }
@@ -97,6 +105,7 @@ impl Capability {
             Self::Downward => "downward = {}",
             Self::Exec => "exec = { programs = [\"/usr/lib/cni/bridge\"] }",
             Self::Kv => "kv = {}",
+            Self::VolumeSecrets => "volume-secrets = {}",
             Self::OutputFile => "output-file = { path = \"/var/log/witlet/pods.jsonl\" }",
         }
     }
@@ -160,7 +169,7 @@ pub struct Files {}
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mount {
-    /// `tmpfs`, `hugetlbfs`, `nfs`; the first two if empty.
+    /// `tmpfs`, `hugetlbfs`, `bind` (what was staged, for a pod), `nfs`; all but the last if empty.
     pub types: Vec<String>,
     /// NFS: only from these servers; from all if empty.
     pub servers: Vec<String>,
@@ -182,6 +191,11 @@ pub struct HostPath {
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PodObjects {}
+
+/// The secrets that volumes name for their driver, in whatever namespace.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSecrets {}
 
 /// Fields and resources of the pod as text.
 #[derive(Clone, PartialEq, Debug, Default, Deserialize)]
@@ -267,6 +281,7 @@ pub struct Grants {
     pub exec: Option<Exec>,
     pub output_file: Option<OutputFile>,
     pub kv: Option<Kv>,
+    pub volume_secrets: Option<VolumeSecrets>,
 }
 
 impl Grants {
@@ -283,6 +298,7 @@ impl Grants {
             Capability::Exec => self.exec.is_some(),
             Capability::OutputFile => self.output_file.is_some(),
             Capability::Kv => self.kv.is_some(),
+            Capability::VolumeSecrets => self.volume_secrets.is_some(),
         }
     }
 
@@ -304,6 +320,7 @@ impl Grants {
             exec: keep(&self.exec, asked(Capability::Exec)),
             output_file: keep(&self.output_file, asked(Capability::OutputFile)),
             kv: keep(&self.kv, asked(Capability::Kv)),
+            volume_secrets: keep(&self.volume_secrets, asked(Capability::VolumeSecrets)),
         }
     }
 }
@@ -355,6 +372,10 @@ mod tests {
         assert_eq!(
             Capability::of_interface("witlet:base/egress-http@0.1.7"),
             Some(Capability::EgressHttp)
+        );
+        assert_eq!(
+            Capability::of_interface("witlet:volume-steps/bind@0.1.0"),
+            Some(Capability::Mount)
         );
         assert_eq!(Capability::of_interface("witlet:base/log@0.1.0"), None);
         assert_eq!(Capability::of_interface("evil:probe/pod-net@0.1.0"), None);

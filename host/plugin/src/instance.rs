@@ -28,7 +28,7 @@ pub(crate) trait Bindings: Send + Sync + 'static {
 
 pub(crate) struct Instantiated<B: Bindings + ?Sized> {
     pub(crate) exports: B::Instance,
-    /// Only of plugins that hand over their state.
+    /// Only of plugins with optional exports.
     pub(crate) by_name: Option<Instance>,
 }
 
@@ -242,7 +242,7 @@ impl<B: Bindings> Shared<B> {
     }
 
     async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Instantiated<B>> {
-        if self.plugin.handover.is_some() {
+        if self.plugin.by_name {
             return self.bindings.with_names(store).await;
         }
         Ok(Instantiated {

@@ -108,6 +108,7 @@ pub(crate) async fn load(path: &Path, given: Given<'_>) -> Result<Loaded, LoadCa
         config: json,
         deps: given.deps,
         handover: None,
+        by_name: false,
         kv: None,
         metrics: given.metrics,
         journal: given.journal,

@@ -9,6 +9,7 @@ mod volume;
 use witlet_ports::Error;
 use witlet_ports::plugin::Plugins;
 
+pub(crate) use self::volume::staged::Stagings;
 use crate::config::Kind;
 use crate::supervisor::PluginHost;
 

@@ -24,6 +24,9 @@ use crate::shadow::Shadow;
 
 /// Calls have so long to end before a version hands over its state. New ones wait.
 const QUIESCE: Duration = Duration::from_secs(2);
+/// A hand-over that failed is tried again, after twice as long each time.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(1);
+const HAND_OVER_ATTEMPTS: u32 = 6;
 
 /// What a call asks the supervisor to do, once it is over.
 #[derive(Debug)]
@@ -86,12 +89,21 @@ pub(crate) struct Health {
     pub(crate) rejected: Option<Rejected>,
     /// Nothing is active yet: why, how often it was tried, when next.
     pub(crate) pending: Option<Pending>,
+    /// A version that could not take over what the active one has in its memory, and is to try again.
+    pub(crate) again: Option<Again>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) why: String,
     pub(crate) attempts: u32,
+    pub(crate) next: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    pub(crate) stanza: PluginConfig,
+    attempts: u32,
     pub(crate) next: Instant,
 }
 
@@ -134,6 +146,7 @@ impl Slot {
                 last_fault: None,
                 rejected: None,
                 pending: None,
+                again: None,
             }),
             stanza: ArcSwap::from_pointee(stanza),
             metrics,
@@ -175,7 +188,23 @@ impl Slot {
         health.probation = is_other.then(|| (number, Probation::new(probation, now)));
         health.pending = None;
         health.rejected = None;
+        health.again = None;
         old
+    }
+
+    /// The hand-over to this version failed. It may be the moment: it is tried again, some times.
+    pub(crate) fn try_again(&self, stanza: &PluginConfig) {
+        let mut health = self.health();
+        let attempts = match &health.again {
+            Some(again) if again.stanza == *stanza => again.attempts + 1,
+            _ => 1,
+        };
+        let pause = HAND_OVER_AGAIN.saturating_mul(1 << attempts.min(10));
+        health.again = (attempts < HAND_OVER_ATTEMPTS).then(|| Again {
+            stanza: stanza.clone(),
+            attempts,
+            next: Instant::now() + pause,
+        });
     }
 
     /// Hands what the active version has in its memory to the next, if both can. No call begins until the guard is dropped, which is
@@ -188,7 +217,7 @@ impl Slot {
         let refused = |text: String| LoadCause::State(format!("handing over its state: {text}"));
         let closed = tokio::time::timeout(QUIESCE, self.door.write()).await.map_err(|_| {
             refused(format!(
-                "calls did not end within {QUIESCE:?}; ask again with `witlet plugin swap {}`",
+                "calls did not end within {QUIESCE:?}; it is tried again, and `witlet plugin swap {}` does so at once",
                 self.name
             ))
         })?;

@@ -37,6 +37,8 @@ pub(crate) struct Plugin {
     pub(crate) deps: Deps,
     /// The export through which its instance hands over what it knows.
     pub(crate) handover: Option<Arc<str>>,
+    /// It has exports that are called by their names.
+    pub(crate) by_name: bool,
     /// What it keeps, if it may.
     pub(crate) kv: Option<Arc<KvStore>>,
     pub(crate) metrics: Arc<PluginMetrics>,
@@ -171,7 +173,7 @@ impl State {
 
     /// Does the guest still hold something that a call gave it?
     pub(crate) fn holds_handles(&mut self) -> bool {
-        use crate::capability::{egress, handles, pod_net, volume_dir};
+        use crate::capability::{egress, handles, pod_net, step, volume_dir};
         self.table.iter_mut().any(|entry| {
             entry.is::<handles::Pod>()
                 || entry.is::<handles::Container>()
@@ -179,6 +181,7 @@ impl State {
                 || entry.is::<pod_net::Connection>()
                 || entry.is::<egress::Response>()
                 || entry.is::<volume_dir::VolumeDir>()
+                || entry.is::<step::Step>()
         })
     }
 

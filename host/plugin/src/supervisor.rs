@@ -3,7 +3,7 @@
 //! | task | in | out |
 //! |---|---|---|
 //! | [`watch::files`] | the plugin files | `refresh` of one plugin |
-//! | [`watch::tend`] | what calls found out (`Wake`), time | roll-backs, shadows put to work, further attempts to fetch |
+//! | [`watch::tend`] | what calls found out (`Wake`), time | roll-backs, shadows put to work, further attempts to fetch and to hand over, what removed plugins kept |
 //!
 //! A call clones the active generation once and finishes on it; a switch is one store of a pointer. Everything that can fail
 //! comes before it.
@@ -31,6 +31,7 @@ use crate::generation::{Generation, Loader};
 use crate::journal::{Denial, Journal, Trace};
 use crate::ledger::{Entry, Ledger};
 use crate::metrics::{CacheMetrics, Collector};
+use crate::port::Stagings;
 use crate::shadow::Shadow;
 use crate::slot::{Pending, Rejected, Shared, Slot};
 use crate::source::Sources;
@@ -62,6 +63,7 @@ pub struct PluginHost {
     /// Plugins that were refused and have no version at all.
     refused: Mutex<BTreeMap<String, Rejected>>,
     ledger: Ledger,
+    pub(crate) stagings: Stagings,
     tasks: OnceLock<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -159,6 +161,7 @@ impl PluginHost {
         let ledger = Ledger::open(&deps.blobs_dir);
         let host = Arc::new(Self {
             ledger,
+            stagings: Stagings::default(),
             loader: Loader {
                 compiler,
                 sources: Sources::new(deps.builtins, deps.blobs_dir.clone()),
@@ -202,6 +205,14 @@ impl PluginHost {
                 stanza.enabled && (!table.slots.contains_key(*name) || config.plugins.get(*name) != Some(stanza))
             })
             .collect();
+        // What the configuration does not ask for any more is not tried again.
+        for (name, slot) in &table.slots {
+            let mut health = slot.health();
+            let wanted = new.plugins.get(name);
+            if health.again.as_ref().is_some_and(|again| wanted != Some(&again.stanza)) {
+                health.again = None;
+            }
+        }
         let loaded = join_all(changed.iter().map(|(name, stanza)| self.load(&table, name, stanza))).await;
 
         let mut report = SwapReport::default();
@@ -446,6 +457,9 @@ impl PluginHost {
         let closed = match handed {
             Ok(closed) => closed,
             Err(cause) => {
+                if let Some(slot) = &slot {
+                    slot.try_again(stanza);
+                }
                 let error = LoadError {
                     plugin: name.to_owned(),
                     source_text: stanza.source.to_string(),

@@ -286,8 +286,7 @@ fn archive(dir: &Path, links: bool) -> (Vec<u8>, String) {
 #[tokio::test]
 async fn http_archive() {
     let node = Node::new();
-    let grants =
-        "grants = { files = {}, egress-http = { hosts = [\"127.0.0.1\"] } }\nlimits = { cpu_per_call = \"20s\" }";
+    let grants = "grants = { files = {}, mount = {}, volume-secrets = {}, egress-http = { hosts = [\"127.0.0.1\"] } }\nlimits = { cpu_per_call = \"20s\" }";
     let Some(host) = start(&node, "volume-http-archive", Kind::Volume, grants).await else {
         return;
     };

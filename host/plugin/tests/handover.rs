@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Node, check, component_exporting, guests, manifest, plugins};
+use k8s_openapi::api::core::v1::Container;
 use witlet_plugin_host::config::PluginConfig;
 use witlet_plugin_host::{PluginHost, SwapOutcome};
+use witlet_ports::policy::{Access, Policies, Verb};
 use witlet_ports::probe::Probes;
 
 const ONE: &str = "limits = { concurrency = 1, queue = 64, instances = { warm = 1 } }";
@@ -162,11 +164,71 @@ async fn a_switch_does_not_wait_for_ever() {
     let SwapOutcome::Refused(error) = outcome else {
         panic!("{outcome:?}")
     };
-    let words = "calls did not end within 2s; ask again with `witlet plugin swap test`";
+    let words = "calls did not end within 2s; it is tried again, and `witlet plugin swap test` does so at once";
     assert!(error.to_string().ends_with(words), "{error}");
     node.runtime.release.notify_one();
     assert_eq!(waiting.await.unwrap().unwrap().message, "id: wait");
-    let outcome = reload(&host, next()).await;
-    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
+    // Once the call is over, it goes by itself.
+    common::eventually("it is tried again", || async { host.list()[0].problem.is_empty() }).await;
+    assert!(
+        host.reload(plugins([("test", next())])).await.plugins.is_empty(),
+        "it is in force"
+    );
     assert_eq!(host.check(check("echo")).await.unwrap().message, "id: echo");
+}
+
+/// What the hooks of a policy remember is in the instance that is asked about pods, too.
+#[tokio::test]
+async fn hooks_are_a_part_of_it() {
+    let node = Node::new();
+    let module = guests::hooked_policy().replace(
+        "(call $drop-pod (local.get $pod))",
+        "(call $drop-pod (local.get $pod)) (global.set $seen (i32.add (global.get $seen) (i32.const 1)))",
+    );
+    let module = format!(
+        r#"{}
+    (global $seen (mut i32) (i32.const 0))
+    (data (i32.const 2200) "not all of it")
+    (func (export "witlet:lifecycle/state@0.1.0#export-state") (result i32)
+        (i32.store8 (i32.const 700) (global.get $seen))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        (i32.store (i32.const 1028) (i32.const 1))
+        (i32.store (i32.const 1032) (i32.const 700))
+        (i32.store (i32.const 1036) (i32.const 1))
+        (i32.const 1024))
+    (func (export "witlet:lifecycle/state@0.1.0#import-state") (param i32) (param $at i32) (param i32) (result i32)
+        (i32.store (i32.const 1024) (i32.const 0))
+        (if (i32.ne (i32.load8_u (local.get $at)) (i32.const 3)) (then
+            (i32.store8 (i32.const 1024) (i32.const 1))
+            (i32.store (i32.const 1028) (i32.const 2200))
+            (i32.store (i32.const 1032) (i32.const 13))))
+        (i32.const 1024)))"#,
+        module.strip_suffix(')').unwrap()
+    );
+    let exports = [
+        "witlet:policy-hooks/container-create@0.1.0",
+        "witlet:policy-hooks/access@0.1.0",
+        "witlet:lifecycle/state@0.1.0",
+    ];
+    let stanza = |version: &str| -> PluginConfig {
+        let manifest = manifest("policy", "0.1", &[]).replace("1.0.0", version);
+        let component = component_exporting("policy", &module, Some(&manifest), &exports);
+        let source = node.file(&format!("{version}.wasm"), &component).to_string();
+        toml::from_str(&format!("kind = \"policy\"\nsource = {source:?}\n{ONE}")).unwrap()
+    };
+    let host = node.start([("test", stanza("1.0.0"))]).await;
+    host.admit(&common::pod()).await.unwrap();
+    let container = Container::default();
+    host.container(&common::pod(), &container, "good").await.unwrap();
+    let access = Access {
+        verb: Verb::Attach,
+        container: "c".into(),
+        command: Vec::new(),
+        stdin: false,
+        tty: false,
+        ports: Vec::new(),
+    };
+    host.access(&common::pod(), &access).await.unwrap();
+    let outcome = reload(&host, stanza("2.0.0")).await;
+    assert!(matches!(outcome, SwapOutcome::Swapped { .. }), "{outcome:?}");
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
-    ServiceAccount,
+    ConfigMap, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodStatus,
+    Secret, Service, ServiceAccount,
 };
 use witlet_core::ids::{PodKey, PodUid};
 use witlet_core::plan::Note;
@@ -53,6 +53,23 @@ pub trait Objects: Send + Sync + 'static {
             "persistentvolumes {name:?} not found: nobody looks them up"
         )))
     }
+    /// Read anew each time, whether or not a pod refers to it: what a volume names for its driver.
+    async fn secret_now(&self, namespace: &str, name: &str) -> Result<Arc<Secret>> {
+        self.secret(namespace, name).await
+    }
+    /// What of the claim's status is not as it was in `live`; fails if somebody else was faster. Returns the claim as the API has
+    /// it now.
+    async fn patch_claim_status(
+        &self,
+        live: &PersistentVolumeClaim,
+        status: &PersistentVolumeClaimStatus,
+    ) -> Result<PersistentVolumeClaim> {
+        let _ = status;
+        let name = live.metadata.name.clone().unwrap_or_default();
+        Err(Error::not_found(format!(
+            "persistentvolumeclaims {name:?} not found: nobody writes them"
+        )))
+    }
     /// Cached and refreshed (contract/volumes.md rule 85).
     async fn token(&self, request: &TokenRequest) -> Result<Token>;
     /// All services, for environment variables. An error until they were listed once.
@@ -75,12 +92,21 @@ pub trait Pods: Send + Sync + 'static {
     async fn patch_status(&self, live: &Pod, status: &PodStatus) -> Result<Option<Pod>>;
     /// DELETE with this grace period and UID as precondition. No error if it is gone.
     async fn delete(&self, key: &PodKey, uid: &PodUid, grace: i64) -> Result<()>;
+    /// Sets one annotation of the pod, UID as precondition, by the subresource that a node may write.
+    async fn annotate(&self, key: &PodKey, uid: &PodUid, annotation: &str, value: &str) -> Result<()> {
+        let _ = (uid, annotation, value);
+        Err(Error::not_found(format!("pods {key} not found: nobody writes them")))
+    }
     async fn create_mirror(&self, pod: &Pod) -> Result<()>;
 }
 
 /// Events; they are sent in the background, counted when they repeat, and dropped rather than waited for.
 pub trait Events: Send + Sync + 'static {
     fn pod(&self, pod: &Pod, note: Note);
+    /// About a claim that a pod of this node uses.
+    fn claim(&self, claim: &PersistentVolumeClaim, warning: bool, reason: &str, message: &str) {
+        let _ = (claim, warning, reason, message);
+    }
     fn node(&self, warning: bool, reason: &str, message: &str);
 }
 

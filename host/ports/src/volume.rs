@@ -29,6 +29,34 @@ pub struct Found {
     pub name: String,
 }
 
+/// So much there is of something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Amount {
+    pub total: u64,
+    pub available: u64,
+    pub used: u64,
+}
+
+/// What a volume holds, as its driver says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    pub bytes: Amount,
+    pub inodes: Option<Amount>,
+}
+
+/// Why a volume did not grow, in words for users.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stuck {
+    /// It never will be that large.
+    Never(String),
+    /// Not as long as it is in use.
+    InUse(String),
+    /// It failed, and is tried again.
+    Failed(String),
+    /// How it ended is not known.
+    Unknown(String),
+}
+
 /// The reason of an error: no driver of that name.
 pub const NO_DRIVER: &str = "DriverNotFound";
 
@@ -42,6 +70,35 @@ pub trait Volumes: Send + Sync + 'static {
         let _ = found;
         self.publish(pod, volume).await
     }
+    /// Before `publish_persistent`: makes ready what pods of this node share of the volume, once for all of them. From here on
+    /// `found` lists it for this pod, until `unpublish` is done; after the last pod's it is unstaged.
+    async fn stage(&self, pod: &Arc<Pod>, volume: &Volume, found: &PersistentVolume) -> Result<()> {
+        let _ = (pod, volume, found);
+        Ok(())
+    }
+    /// Has the volume's driver to be told that the volume grew?
+    fn expands(&self, volume: &Volume) -> bool {
+        let _ = volume;
+        false
+    }
+    /// The volume that the pod has published is to have so many bytes.
+    async fn expand(
+        &self,
+        uid: &PodUid,
+        volume: &Volume,
+        found: &PersistentVolume,
+        bytes: u64,
+    ) -> std::result::Result<(), Stuck> {
+        let _ = (uid, volume, found, bytes);
+        Ok(())
+    }
+    /// None: its driver does not measure, and whoever wants to know looks at the directory.
+    async fn usage(&self, found: &Found) -> Option<Usage> {
+        let _ = found;
+        None
+    }
+    /// Tries again to unstage what no pod uses.
+    async fn sweep(&self) {}
     async fn unpublish(&self, found: &Found) -> Result<()>;
     /// Everything that is on disk of one pod, or of all: what a restart finds, and what must be gone at the end.
     async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>>;

@@ -13,12 +13,14 @@ use witlet_sdk::{Error, Result};
 
 mod config;
 mod failure;
+mod status;
 mod wishes;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::Config;
+use status::NETWORK_STATUS;
 pub use wishes::{Wanted, Wishes};
 
 /// The host lets no call run longer than its own deadline; this is for a program that hangs.
@@ -73,6 +75,18 @@ struct Extra {
     network: Network,
 }
 
+impl Network {
+    /// All interfaces of the pod, its own network's first, as the Network Plumbing Working Group writes them down.
+    fn told(&self, ifname: &str) -> Value {
+        let own = status::entry(&self.name, ifname, true, self.result.as_ref());
+        let extra = self
+            .extra
+            .iter()
+            .map(|one| status::entry(&one.network.name, &one.ifname, false, one.network.result.as_ref()));
+        Value::Array(std::iter::once(own).chain(extra).collect())
+    }
+}
+
 /// Runs the configured chain.
 pub struct Runner<'a, E> {
     pub node: &'a E,
@@ -102,8 +116,13 @@ impl<E: Exec> Runner<'_, E> {
                 Err(error) => return Err(with_undo(error, self.del_network(&network, invocation))),
             }
         }
+        let mut result = network.result.clone();
+        if let Some(Value::Object(members)) = result.as_mut().filter(|_| !network.extra.is_empty()) {
+            // The host takes it out and puts it into the annotation.
+            members.insert(NETWORK_STATUS.to_owned(), network.told(&invocation.ifname));
+        }
         Ok(Attachment {
-            cni_result: network.result.as_ref().map(Value::to_string).unwrap_or_default(),
+            cni_result: result.as_ref().map(Value::to_string).unwrap_or_default(),
             state: json!(network).to_string(),
             offline_teardown: offline,
         })

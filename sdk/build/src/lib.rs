@@ -12,3 +12,19 @@ pub mod python;
 pub mod rust;
 pub mod shape;
 pub mod tools;
+
+/// Why plugins of a language cannot be built here, as far as that shows without trying.
+pub fn lacks(language: &str) -> Option<String> {
+    let program = |names: &[&str]| match tools::find(names) {
+        Some(_) => Ok(()),
+        None => Err(anyhow::anyhow!("there is no {}", names.join(", nor "))),
+    };
+    let found = match language {
+        "rust" => rust::check(),
+        "js" => program(&["node"]).and_then(|()| program(&["npm"])),
+        "python" => program(&["python3", "python"]),
+        "c" => c::clang().map(drop),
+        other => Err(anyhow::anyhow!("no such language: {other}")),
+    };
+    found.err().map(|e| format!("{e:#}"))
+}

@@ -51,6 +51,11 @@ fn toolchain(root: &Path, target: &str) -> Result<Toolchain> {
     )
 }
 
+/// Is there something that compiles plugins?
+pub(crate) fn check() -> Result<()> {
+    toolchain(Path::new("."), TARGET).map(drop)
+}
+
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);

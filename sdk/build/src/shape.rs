@@ -75,7 +75,9 @@ pub fn component(name: &str, encoded: &[u8]) -> Result<()> {
         "the manifest declares {unused:?}, which is not imported"
     );
     for import in &seen.imports {
-        let own = import.starts_with("witlet:base/") || import.starts_with(&format!("witlet:{kind}/"));
+        let own = import.starts_with("witlet:base/")
+            || import.starts_with(&format!("witlet:{kind}/"))
+            || optional(kind).iter().any(|package| import.starts_with(package));
         ensure!(own, "imports {import}, which no {kind} plugin is given");
     }
     Ok(())
@@ -96,6 +98,7 @@ pub fn entry(kind: &str) -> Result<&'static str> {
 pub fn optional(kind: &str) -> &'static [&'static str] {
     match kind {
         "policy" => &["witlet:lifecycle/", "witlet:policy-hooks/"],
+        "volume" => &["witlet:lifecycle/", "witlet:volume-steps/"],
         _ => &["witlet:lifecycle/"],
     }
 }
@@ -104,8 +107,21 @@ pub fn optional(kind: &str) -> &'static [&'static str] {
 fn capability(import: &str) -> Option<String> {
     let (_, interface) = import.split_once('/')?;
     let interface = interface.split('@').next().unwrap_or(interface);
-    let free = ["types", "objects", "log", "clock", "random", "config", "sandboxes"];
-    (!free.contains(&interface)).then(|| interface.to_owned())
+    let free = [
+        "types",
+        "objects",
+        "log",
+        "clock",
+        "random",
+        "config",
+        "sandboxes",
+        "steps",
+    ];
+    match interface {
+        // A part of it.
+        "bind" => Some("mount".to_owned()),
+        _ => (!free.contains(&interface)).then(|| interface.to_owned()),
+    }
 }
 
 /// Reads the names, and nothing of what is behind them.

@@ -58,7 +58,7 @@ impl Kind {
         match self {
             Self::Probe => &["base", "probe", "lifecycle"],
             Self::Policy | Self::PolicyHooks => &["base", "policy", "policy-hooks", "lifecycle"],
-            Self::Volume => &["base", "volume", "lifecycle"],
+            Self::Volume => &["base", "volume", "volume-steps", "lifecycle"],
             Self::Network => &["base", "network", "lifecycle"],
             Self::SinkLog => &["base", "sink-log", "lifecycle"],
             Self::SinkMetric => &["base", "sink-metric", "lifecycle"],

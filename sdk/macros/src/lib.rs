@@ -35,6 +35,7 @@ const VOLUME: Kind = Kind {
         "downward",
         "egress-http",
         "kv",
+        "volume-secrets",
     ],
 };
 const NETWORK: Kind = Kind {
@@ -240,10 +241,11 @@ fn export_hook(kind: &Kind, hook: &LitStr) -> syn::Result<Tokens> {
     let home = match value.as_str() {
         "self-check" | "state" => "lifecycle",
         "container-create" | "access" if kind.name == POLICY.name => "policy",
+        "staging" | "expansion" | "statistics" if kind.name == VOLUME.name => "volume",
         _ => {
             return Err(Error::new(
                 hook.span(),
-                "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
+                "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"; of volumes also: \"staging\", \"expansion\", \"statistics\"",
             ));
         }
     };

@@ -91,12 +91,12 @@ fn mistakes_are_named() {
         (
             &PROBE,
             r#"name = "pg", hooks = ["access"]"#,
-            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
+            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"; of volumes also: \"staging\", \"expansion\", \"statistics\"",
         ),
         (
             &POLICY,
             r#"name = "pg", hooks = ["admit"]"#,
-            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"",
+            "hooks of all plugins: \"self-check\", \"state\"; of policies also: \"container-create\", \"access\"; of volumes also: \"staging\", \"expansion\", \"statistics\"",
         ),
     ] {
         assert_eq!(expanded(kind, args).unwrap_err(), message, "{args}");

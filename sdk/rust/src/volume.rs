@@ -10,6 +10,14 @@ pub use crate::Pod;
 use crate::registration::{Exported, Registered, enter};
 use crate::{Error, Result};
 
+#[doc(hidden)]
+pub mod expansion;
+#[doc(hidden)]
+pub mod staging;
+#[doc(hidden)]
+pub mod statistics;
+pub mod steps;
+
 pub trait Volume {
     /// Makes the volume ready. Called again at any time and must then change nothing that is as it should be.
     /// `volume` is the v1 Volume as JSON. Where the pod names a claim, it is the volume behind it, with the whole v1

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use witlet_sdk::volume::steps::Bind;
 use witlet_sdk::volume::{Dir, Entry, HostPaths, Kind, Metadata, Mount};
 use witlet_sdk::{Error, Result};
 
@@ -444,6 +445,16 @@ impl Mount for FakeDir {
             state.nodes = state.covered.take().unwrap_or_default();
             Ok(())
         })
+    }
+}
+
+impl Bind for FakeDir {
+    fn bind_to(&self, target: &Self, read_only: bool) -> Result<()> {
+        let nodes = self.state.borrow().nodes.clone();
+        let how = if read_only { " ro" } else { "" };
+        target.mount(format!("bind {}{how}", self.name), "ext4")?;
+        target.state.borrow_mut().nodes = nodes;
+        Ok(())
     }
 }
 

@@ -55,6 +55,9 @@ fn every_optional_interface_has_a_sample() {
         ("probe-lifecycle", "witlet:lifecycle/self-check@0.1.0"),
         ("probe-lifecycle", "witlet:lifecycle/state@0.1.0"),
         ("probe-kv", "witlet:base/kv@0.1.0"),
+        ("volume-steps", "witlet:volume-steps/staging@0.1.0"),
+        ("volume-steps", "witlet:volume-steps/expansion@0.1.0"),
+        ("volume-steps", "witlet:volume-steps/statistics@0.1.0"),
     ] {
         let text = fs::read_to_string(samples.join(format!("{sample}.wat"))).unwrap();
         assert!(text.contains(interface), "{sample} does not have {interface}");
@@ -71,6 +74,7 @@ fn every_track_has_samples() {
         "sink-log",
         "sink-metric",
         "volume",
+        "volume-steps",
     ] {
         for track in fs::read_dir(wit().join(kind)).unwrap() {
             let track = track.unwrap().file_name().into_string().unwrap();

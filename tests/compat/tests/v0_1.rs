@@ -197,6 +197,31 @@ async fn sink_metric() {
     assert_eq!(sink.push(1, &[]).await.unwrap_err().message, "nothing");
 }
 
+/// A volume plugin with all of the optional exports.
+#[tokio::test]
+async fn volume_steps() {
+    let node = Node::new();
+    let component = wat::parse_str(text("volume-steps")).unwrap();
+    let stanza = node.stanza(
+        Kind::Volume,
+        &component,
+        "grants = { files = {} }\ndrivers = [\"acme\"]",
+    );
+    let host = node.start([("test", stanza)]).await;
+    let volume = serde_json::from_value(serde_json::json!({"name": "pv", "csi": {"driver": "acme"}})).unwrap();
+    let csi = serde_json::json!({"csi": {"driver": "acme", "volumeHandle": "h"}});
+    let found = serde_json::from_value(serde_json::json!({ "spec": csi })).unwrap();
+    host.stage(&pod(), &volume, &found).await.unwrap();
+    let published = host.publish_persistent(&pod(), &volume, &found).await.unwrap();
+    assert!(published.host_path.is_dir());
+    let uid = witlet_core::desired::uid(&pod());
+    host.expand(&uid, &volume, &found, 1 << 30).await.unwrap();
+    let listed = host.found(Some(&uid)).await.unwrap().remove(0);
+    assert_eq!(host.usage(&listed).await.unwrap().bytes.used, 40);
+    host.unpublish(&listed).await.unwrap();
+    assert!(host.found(None).await.unwrap().is_empty());
+}
+
 /// A plugin of a track that comes later, on this host: told in our words, not in a linker's.
 #[tokio::test]
 async fn a_later_track() {
@@ -270,6 +295,11 @@ fn write_samples() {
     let hooks = ["container-create", "access"].map(|hook| format!("witlet:policy-hooks/{hook}@0.1.0"));
     let hooks = hooks.each_ref().map(String::as_str);
     exporting("policy-hooks", "policy", &guests::hooked_policy(), &hooks);
+    let steps = ["staging", "expansion", "statistics"].map(|name| format!("witlet:volume-steps/{name}@0.1.0"));
+    let steps = steps.each_ref().map(String::as_str);
+    let asked = manifest("volume", "0.1", &["files"]);
+    let component = component_exporting("volume", &guests::stepping_volume(), Some(&asked), &steps);
+    std::fs::write(path("volume-steps"), wasmprinter::print_bytes(component).unwrap()).unwrap();
     let lifecycle = ["self-check", "state"].map(|name| format!("witlet:lifecycle/{name}@0.1.0"));
     let lifecycle = lifecycle.each_ref().map(String::as_str);
     exporting(

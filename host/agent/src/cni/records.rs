@@ -19,6 +19,9 @@ pub(super) struct Record {
     pub(super) sandbox: Sandbox,
     #[serde(flatten)]
     pub(super) attachment: Attachment,
+    /// What the pod is told of its interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) network_status: Option<String>,
 }
 
 /// The attachment's name, which is also its file's: so both parts must be what CNI allows and nothing else.

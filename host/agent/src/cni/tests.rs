@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use witlet_core::ids::{PodKey, PodUid};
 use witlet_ports::network::Command as Step;
 
 use super::*;
@@ -96,6 +98,61 @@ struct Agent {
     network: Arc<FakeNetwork>,
     shutdown: CancellationToken,
     server: tokio::task::JoinHandle<()>,
+    api: Arc<FakeApi>,
+}
+
+/// Takes annotations, at the second attempt.
+#[derive(Default)]
+struct FakeApi {
+    annotations: Mutex<Vec<String>>,
+    attempts: Mutex<u32>,
+}
+
+#[async_trait]
+impl Pods for FakeApi {
+    async fn get(&self, _: &PodKey, _: &PodUid) -> witlet_ports::Result<Option<Pod>> {
+        Ok(None)
+    }
+
+    async fn patch_status(&self, _: &Pod, _: &PodStatus) -> witlet_ports::Result<Option<Pod>> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: &PodKey, _: &PodUid, _: i64) -> witlet_ports::Result<()> {
+        Ok(())
+    }
+
+    async fn create_mirror(&self, _: &Pod) -> witlet_ports::Result<()> {
+        Ok(())
+    }
+
+    async fn annotate(&self, _: &PodKey, uid: &PodUid, key: &str, value: &str) -> witlet_ports::Result<()> {
+        let mut attempts = self.attempts.lock().unwrap();
+        *attempts += 1;
+        if *attempts == 1 {
+            return Err(Error::retry("not now"));
+        }
+        let value: Value = serde_json::from_str(value).unwrap();
+        self.annotations.lock().unwrap().push(format!("{uid} {key} {value}"));
+        Ok(())
+    }
+}
+
+impl FakeApi {
+    async fn told(&self, times: usize) -> Vec<String> {
+        let waiting = async {
+            loop {
+                let told = self.annotations.lock().unwrap().clone();
+                if told.len() >= times {
+                    return told;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), waiting)
+            .await
+            .expect("the API is told")
+    }
 }
 
 impl Agent {
@@ -112,9 +169,11 @@ impl Agent {
             pod.metadata.uid = Some(format!("{uid}={namespace}/{name}"));
             (namespace == "shop").then(|| Arc::new(pod))
         });
-        let server = tokio::spawn(server.run(network.clone(), pods, shutdown.clone()));
+        let api = Arc::new(FakeApi::default());
+        let server = tokio::spawn(server.run(network.clone(), pods, Some(api.clone()), shutdown.clone()));
         Self {
             dir,
+            api,
             network,
             shutdown,
             server,
@@ -473,4 +532,21 @@ async fn what_the_runtime_forgot_is_collected() {
     // Without the list nothing may go.
     assert_eq!(agent.ask("GC", "").await["error"]["code"], 7);
     assert!(left("c2"));
+}
+
+/// The runtime gets a plain CNI result, the pod the annotation, whatever happens to the API or the agent.
+#[tokio::test]
+async fn pods_are_told_of_their_interfaces() {
+    let agent = Agent::start();
+    let entry = json!({"name": "second", "interface": "net1", "ips": ["10.9.0.2"], "dns": {}});
+    let result = json!({"cniVersion": "1.0.0", "k8s.v1.cni.cncf.io/network-status": [entry]});
+    *agent.network.result.lock().unwrap() = Some(result.to_string());
+    let answer = agent.ask("ADD", "c1").await;
+    assert!(!answer.to_string().contains("network-status"), "{answer}");
+    let expected = format!("u1=shop/web k8s.v1.cni.cncf.io/network-status {}", json!([entry]));
+    assert_eq!(agent.api.told(1).await, [expected.as_str()]);
+    // The next agent cannot know what the API took.
+    let agent = Agent::start_in(agent.stop().await);
+    assert_eq!(agent.api.told(1).await, [expected.as_str()]);
+    agent.stop().await;
 }

@@ -44,9 +44,14 @@ pub async fn mount(context: &Context, want: &DesiredPod, failures: u32) -> Outco
     }
 }
 
-/// Brings volumes that follow an API object up to date. Failures are told and leave what is there as it is.
+/// Brings volumes that follow an API object up to date, and lets those grow that became larger. Failures are told and leave what is
+/// there as it is.
 pub async fn republish(context: &Context, want: &DesiredPod, published: &mut BTreeMap<String, Published>) {
-    let follows: Vec<Volume> = witlet_core::volumes::used(&want.pod)
+    let used = witlet_core::volumes::used(&want.pod);
+    for volume in used.iter().filter(|v| published.contains_key(&v.name)) {
+        source::expand(context, &want.pod, volume).await;
+    }
+    let follows: Vec<Volume> = used
         .into_iter()
         .filter(|v| published.get(&v.name).is_some_and(|p| p.follows_source))
         .collect();
@@ -67,9 +72,20 @@ async fn publish(context: &Context, pod: &Arc<Pod>, volumes: Vec<Volume>) -> (BT
                 published.insert(name, p);
                 continue;
             }
-            Err(Problem::Mount { step, volume, error }) => {
-                let text = format!("MountVolume.{step} failed for volume {volume:?} : {error}");
-                context.event(pod, true, "FailedMount", text);
+            Err(Problem::Mount {
+                step,
+                block,
+                volume,
+                error,
+            }) => {
+                // The check of the node's labels is told as a failed mount by the kubelet, too.
+                let (what, reason) = match (block, step) {
+                    (true, "SetUpDevice" | "MapPodDevice" | "SetUp") => ("MapVolume", "FailedMapVolume"),
+                    (true, _) => ("MapVolume", "FailedMount"),
+                    (false, _) => ("MountVolume", "FailedMount"),
+                };
+                let text = format!("{what}.{step} failed for volume {volume:?} : {error}");
+                context.event(pod, true, reason, text);
                 error
             }
             Err(Problem::Claim(error)) => {

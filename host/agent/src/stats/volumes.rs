@@ -1,12 +1,14 @@
 //! What volumes hold, counted in the background: `<root>/pods/<uid>/volumes/<plugin>/<name>`.
 //!
-//! A volume on a filesystem of its own is asked of the kernel; one that lies on the node's disk is counted file by file.
+//! A volume on a filesystem of its own is asked of the kernel; one that lies on the node's disk is counted file by file. A driver
+//! that measures is asked instead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume as Spec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,7 @@ use tracing::debug;
 use witlet_core::ids::PodUid;
 use witlet_core::stats::reading::{Filesystem, Volume};
 use witlet_ports::machine::Machine;
+use witlet_ports::volume::{Amount, Usage};
 
 use super::{Find, Stats};
 use crate::claims::Claims;
@@ -75,7 +78,8 @@ impl Stats {
             let inner = self.0.clone();
             let counted = tokio::task::spawn_blocking(move || count(&inner.config.root_dir, &*inner.machine)).await;
             match counted {
-                Ok(counts) => {
+                Ok(mut counts) => {
+                    self.ask_drivers(&mut counts).await;
                     self.0.volumes.store(counts.into());
                     self.0.metrics.kubelet.volume_count.took(&["du"], began.elapsed());
                 }
@@ -85,6 +89,39 @@ impl Stats {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(jittered(interval)) => {}
             }
+        }
+    }
+}
+
+impl Stats {
+    /// Some drivers know better than a look at the directory.
+    async fn ask_drivers(&self, counts: &mut Counts) {
+        let drivers = &self.0.volume_drivers;
+        let Ok(found) = drivers.found(None).await else { return };
+        for volume in found {
+            let Some(Usage { bytes, inodes }) = drivers.usage(&volume).await else {
+                continue;
+            };
+            let counted = counts.0.entry(volume.uid.clone()).or_default();
+            counted.retain(|(name, _)| *name != volume.name);
+            let inodes = inodes.unwrap_or(Amount {
+                total: 0,
+                available: 0,
+                used: 0,
+            });
+            counted.push((
+                volume.name,
+                Filesystem {
+                    at: Timestamp::now(),
+                    device: 0,
+                    capacity: bytes.total,
+                    available: bytes.available,
+                    used: bytes.used,
+                    inodes: inodes.total,
+                    inodes_free: inodes.available,
+                    inodes_used: inodes.used,
+                },
+            ));
         }
     }
 }

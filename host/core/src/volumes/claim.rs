@@ -174,6 +174,12 @@ pub fn group(found: &PersistentVolume) -> Option<i64> {
     found.metadata.annotations.as_ref()?.get(GID)?.parse().ok()
 }
 
+/// Containers get its device, not its files.
+pub fn is_block(found: &PersistentVolume) -> bool {
+    let mode = found.spec.as_ref().and_then(|s| s.volume_mode.as_deref());
+    mode == Some("Block")
+}
+
 /// Only one pod at a time may use it.
 pub fn is_exclusive(found: &PersistentVolume) -> bool {
     let modes = found.spec.as_ref().and_then(|s| s.access_modes.as_deref());

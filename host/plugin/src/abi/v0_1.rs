@@ -16,13 +16,15 @@ mod lifecycle;
 mod log_sink;
 mod metric_sink;
 mod network;
+mod optional;
 mod policy;
 mod policy_hooks;
 mod probe;
 mod volume;
+mod volume_steps;
 
 /// Instances that plugins of this track may import without a grant.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "witlet:base/types",
     "witlet:base/objects",
     "witlet:base/log",
@@ -31,6 +33,7 @@ const FREE: [&str; 8] = [
     "witlet:base/config",
     "witlet:network/sandboxes",
     "witlet:volume/files",
+    "witlet:volume-steps/steps",
 ];
 
 /// Packages of WASI 0.2 that are there without a grant, and empty: `wasi:http`, for one, is not.
@@ -136,7 +139,10 @@ pub(crate) fn link(
     }
     match plugin.kind {
         Kind::Probe => probe::add(&mut linker, &plugin.grants)?,
-        Kind::Volume => volume::add(&mut linker, &plugin.grants)?,
+        Kind::Volume => {
+            volume::add(&mut linker, &plugin.grants)?;
+            volume_steps::add(&mut linker, &plugin.grants)?;
+        }
         Kind::Network => network::add(&mut linker, &plugin.grants)?,
         Kind::SinkLog => log_sink::add(&mut linker, &plugin.grants)?,
         Kind::Policy | Kind::SinkMetric => {}
@@ -154,7 +160,7 @@ pub(crate) fn link(
     }
     let (linked, keeper) = match plugin.kind {
         Kind::Probe => made!(Probe, probe::Driver::new(engine, plugin, pre)?),
-        Kind::Volume => made!(Volume, volume::Driver::new(engine, plugin, pre)?),
+        Kind::Volume => made!(Volume, volume::Driver::new(engine, component, plugin, pre)?),
         Kind::Network => made!(Network, network::Driver::new(engine, plugin, pre)?),
         Kind::Policy => made!(Policy, policy::Driver::new(engine, component, plugin, pre)?),
         Kind::SinkLog => made!(LogSink, log_sink::Driver::new(engine, plugin, pre)?),
@@ -164,3 +170,4 @@ pub(crate) fn link(
 }
 
 pub(crate) use lifecycle::{SelfCheck, handover};
+pub(crate) use optional::has_any as has_optional;

@@ -4,12 +4,13 @@
 //! value or the new one, and what one plugin does cannot reach another's. In memory are only the keys and the sizes of their
 //! values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -19,6 +20,8 @@ use crate::error::Fault;
 use crate::grants::Kv as Grant;
 
 const MAX_KEY: usize = 256;
+/// No plugin can be called so.
+const UNNAMED: &str = ".unnamed";
 /// A file begins with this and the length of its key.
 const MAGIC: &[u8; 4] = b"wkv1";
 const HEAD: usize = MAGIC.len() + 4;
@@ -45,6 +48,41 @@ impl Stores {
         }
     }
 
+    /// Removes what plugins kept that nobody has `named` for `grace`. When that began is the time of a file beside the directories,
+    /// so that starts of the agent do not begin it anew. Returns whose it was.
+    pub(crate) fn sweep(&self, named: &BTreeSet<String>, now: SystemTime, grace: Duration) -> io::Result<Vec<String>> {
+        let marks = self.dir.join(UNNAMED);
+        let mut removed = Vec::new();
+        for plugin in directories(&self.dir)? {
+            let mark = marks.join(&plugin);
+            if named.contains(&plugin) {
+                let _ = fs::remove_file(&mark);
+                continue;
+            }
+            let Some(since) = fs::metadata(&mark).and_then(|m| m.modified()).ok() else {
+                fs::create_dir_all(&marks)?;
+                let file = File::create(&mark)?;
+                file.set_modified(now)?;
+                tracing::info!(plugin, grace = ?grace, "no plugin of this name is configured any more: what it kept is removed then");
+                continue;
+            };
+            // A clock that went back makes nobody lose anything.
+            if now.duration_since(since).unwrap_or_default() < grace {
+                continue;
+            }
+            // Under the lock, so that nobody begins to use it meanwhile.
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.get(&plugin).is_some_and(|store| store.strong_count() > 0) {
+                continue;
+            }
+            fs::remove_dir_all(self.dir.join(&plugin))?;
+            fs::remove_file(&mark)?;
+            drop(open);
+            removed.push(plugin);
+        }
+        Ok(removed)
+    }
+
     /// `plugin` is a DNS label.
     pub(crate) fn of(&self, plugin: &str) -> Arc<Store> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +96,25 @@ impl Stores {
         open.insert(plugin.to_owned(), Arc::downgrade(&store));
         store
     }
+}
+
+/// The names of plugins that keep something.
+fn directories(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+            && !name.starts_with('.')
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 type Sizes = BTreeMap<String, u64>;
@@ -271,6 +328,36 @@ mod tests {
     use super::*;
     use crate::error::FaultKind;
     use crate::units::Size;
+
+    #[test]
+    fn what_nobody_names_goes_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, grant) = (dir.path().join("kv"), Grant::default());
+        let stores = || Stores::new(here.clone());
+        for plugin in ["stays", "goes", "used"] {
+            stores().of(plugin).set(&grant, "k", b"v").unwrap();
+        }
+        let named = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+        let (start, hour) = (
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
+            Duration::from_secs(3600),
+        );
+        let sweep = |stores: &Stores, names: &[&str], after: Duration| {
+            stores.sweep(&named(names), start + after, hour).unwrap()
+        };
+        assert!(sweep(&stores(), &["stays"], Duration::ZERO).is_empty());
+        // Another start of the agent does not begin the time anew; being named does.
+        assert!(sweep(&stores(), &["stays"], hour / 2).is_empty());
+        assert!(sweep(&stores(), &["stays", "goes", "used"], hour).is_empty());
+        assert!(sweep(&stores(), &["stays"], hour).is_empty());
+        let now = stores();
+        let held = now.of("used");
+        assert_eq!(sweep(&now, &["stays"], hour * 2), ["goes"]);
+        assert!(!here.join("goes").exists() && here.join("used").exists());
+        drop(held);
+        assert_eq!(sweep(&now, &["stays"], hour * 2), ["used"]);
+        assert_eq!(now.of("stays").get("k").unwrap().as_deref(), Some(&b"v"[..]));
+    }
 
     #[test]
     fn it_is_there_after_a_restart_and_only_for_its_plugin() {

@@ -1,6 +1,10 @@
-//! `mount`: memory and huge pages over a volume's directory (the kubelet contract, volumes 4.1 rules 64 and 66).
+//! `mount`: memory and huge pages over a volume's directory (the kubelet contract, volumes 4.1 rules 64 and 66), and what was
+//! staged once at the directories of pods.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,6 +82,55 @@ pub(crate) fn hugetlbfs(grant: &Mount, dir: &VolumeDir, page_size: u64) -> Resul
     allowed(grant, "hugetlbfs")?;
     mount("nodev", dir.path(), "hugetlbfs", &format!("pagesize={page_size}"))
         .map_err(|e| fault("hugetlbfs", dir.path(), e))
+}
+
+/// What was staged, at the pod's directory too. Its own mounts are not taken along; what it may not do there, it may not here.
+pub(crate) fn bind(grant: &Mount, staging: &VolumeDir, target: &VolumeDir, read_only: bool) -> Result<(), Fault> {
+    allowed(grant, "bind")?;
+    let failed = |e: Errno| {
+        let (from, to) = (staging.path().display(), target.path().display());
+        Fault::failed(format!("mount bind {from} on {to}: {}", words(&e.into())))
+    };
+    let (from, to) = (staging.handle()?, target.handle()?);
+    if same(&from, &to)? {
+        return Ok(());
+    }
+    // By their handles: neither can be replaced by a symlink in the meantime.
+    let of = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::mount::mount_bind(of(&from), of(&to)).map_err(failed)?;
+    if read_only {
+        let kept = locked(&from)?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | kept;
+        if let Err(error) = rustix::mount::mount_remount(target.path(), flags, "") {
+            // What should be read-only and is not must not be found there.
+            let _ = rustix::mount::unmount(target.path(), UnmountFlags::NOFOLLOW);
+            return Err(failed(error));
+        }
+    }
+    Ok(())
+}
+
+/// The same directory of the same filesystem: it is bound there.
+fn same(one: &File, other: &File) -> Result<bool, Fault> {
+    let id = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
+    let text = |e: std::io::Error| Fault::failed(format!("stat: {}", words(&e)));
+    Ok(id(one).map_err(text)? == id(other).map_err(text)?)
+}
+
+/// Flags of the source that a remount would otherwise take away.
+fn locked(of: &File) -> Result<MountFlags, Fault> {
+    use rustix::fs::StatVfsMountFlags as Has;
+    let has = rustix::fs::fstatvfs(of).map_err(|e| Fault::failed(format!("statfs: {}", words(&e.into()))))?;
+    let all = [
+        (Has::NOSUID, MountFlags::NOSUID),
+        (Has::NODEV, MountFlags::NODEV),
+        (Has::NOEXEC, MountFlags::NOEXEC),
+        (Has::NOATIME, MountFlags::NOATIME),
+        (Has::NODIRATIME, MountFlags::NODIRATIME),
+        (Has::RELATIME, MountFlags::RELATIME),
+    ];
+    let kept = all.iter().filter(|(flag, _)| has.f_flag.contains(*flag));
+    Ok(kept.fold(MountFlags::empty(), |flags, (_, kept)| flags | *kept))
 }
 
 pub(crate) fn unmount(dir: &VolumeDir) -> Result<(), Fault> {

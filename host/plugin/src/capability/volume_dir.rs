@@ -83,6 +83,18 @@ impl VolumeDir {
         })
     }
 
+    /// A directory of the agent's own, such as that where a volume is staged.
+    pub(crate) fn at(name: &str, path: PathBuf, marker: PathBuf, pod: Option<Arc<Pod>>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                path,
+                marker,
+                pod,
+            }),
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.inner.name
     }
@@ -119,7 +131,7 @@ impl VolumeDir {
     }
 
     /// The opened directory; never what a symlink in its place leads to.
-    fn handle(&self) -> Result<File, Fault> {
+    pub(crate) fn handle(&self) -> Result<File, Fault> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
         rustix::fs::open(self.path(), flags, Mode::empty())
             .map(File::from)
@@ -139,7 +151,8 @@ impl VolumeDir {
         };
         let device = dir.metadata().map_err(|e| fault("stat", self.path(), &e))?.dev();
         let parent = self.path().parent().and_then(|p| fs::symlink_metadata(p).ok());
-        if parent.is_some_and(|p| p.dev() != device) {
+        // What is bound there from the same filesystem does not show in the device.
+        if parent.is_some_and(|p| p.dev() != device) || self.mounted()?.is_some() {
             return Err(Fault::failed(format!(
                 "{} is a mount point; unmount it first",
                 self.path().display()

@@ -1,3 +1,5 @@
+//! Volumes: who serves one, where it is, and what its plugin answered.
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,20 +9,24 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod, Volume};
 use witlet_core::desired;
 use witlet_core::ids::PodUid;
-use witlet_core::volumes::{CSI, driver, unescape};
-use witlet_ports::volume::{Found, NO_DRIVER, Published, Volumes};
+use witlet_core::volumes::{CSI, claim, driver, unescape};
+use witlet_ports::volume::{Found, NO_DRIVER, Published, Stuck, Usage, Volumes};
 use witlet_ports::{Class, Error, Result};
 
+use self::steps::For;
 use super::mixed_up;
 use crate::abi::Linked;
 use crate::capability::host_path;
 use crate::capability::volume_dir::VolumeDir;
 use crate::config::Kind;
-use crate::error::CallError;
+use crate::error::{CallError, Fault};
 use crate::generation::Generation;
 use crate::journal::About;
 use crate::slot::Slot;
 use crate::supervisor::{PluginHost, Table};
+
+pub(crate) mod staged;
+mod steps;
 
 /// Before the name of a driver that a volume names itself (`csi.driver`, `flexVolume.driver`), in the name of its directory.
 /// The directories of real CSI drivers look different inside, so theirs is not used.
@@ -79,11 +85,45 @@ impl Volumes for PluginHost {
         self.publish_one(pod, volume, Some(found)).await
     }
 
+    async fn stage(&self, pod: &Arc<Pod>, volume: &Volume, found: &PersistentVolume) -> Result<()> {
+        self.stage_one(pod, volume, found).await
+    }
+
+    fn expands(&self, volume: &Volume) -> bool {
+        serving(&self.table.load(), volume).is_some_and(|(slot, _)| steps::abilities(&slot).expands)
+    }
+
+    async fn expand(
+        &self,
+        uid: &PodUid,
+        volume: &Volume,
+        found: &PersistentVolume,
+        bytes: u64,
+    ) -> std::result::Result<(), Stuck> {
+        self.expand_one(uid, volume, found, bytes).await
+    }
+
+    async fn usage(&self, found: &Found) -> Option<Usage> {
+        let name = found.driver.strip_prefix(OWN).unwrap_or(&found.driver);
+        let slot = self.table.load().drivers.get(name).cloned()?;
+        if !steps::abilities(&slot).measures {
+            return None;
+        }
+        let dir = VolumeDir::new(&self.deps().root_dir, &found.uid, &found.driver, &found.name, None);
+        self.usage_one(&slot, dir.ok()?).await
+    }
+
+    async fn sweep(&self) {
+        self.sweep_staged().await;
+    }
+
     async fn unpublish(&self, found: &Found) -> Result<()> {
         let name = found.driver.strip_prefix(OWN).unwrap_or(&found.driver);
         let slot = self.table.load().drivers.get(name).cloned().ok_or_else(unmatched)?;
         let dir = VolumeDir::new(&self.deps().root_dir, &found.uid, &found.driver, &found.name, None);
         let dir = dir.map_err(Error::terminal)?;
+        let link = steps::device_link(&self.deps().root_dir, &found.uid, &found.driver, &found.name);
+        steps::unlink_device(&link).map_err(|e| Error::retry(format!("{}: {e}", link.display())).with_source(e))?;
         let called = slot
             .call("unpublish", &About::other(found.uid.as_str()), |generation| {
                 let dir = dir.clone();
@@ -98,13 +138,24 @@ impl Volumes for PluginHost {
         called
             .result
             .map_err(|e| e.into_port(&slot.name, "unpublish"))?
-            .ok_or_else(|| mixed_up(Kind::Volume))
+            .ok_or_else(|| mixed_up(Kind::Volume))?;
+        self.leave(&found.uid, name, &found.name).await
     }
 
     async fn found(&self, uid: Option<&PodUid>) -> Result<Vec<Found>> {
-        let pods = self.deps().root_dir.join("pods");
+        let root = self.deps().root_dir.clone();
         let uid = uid.cloned();
-        let walked = tokio::task::spawn_blocking(move || walk(&pods, uid)).await;
+        let walked = tokio::task::spawn_blocking(move || {
+            let mut found = walk(&root.join("pods"), uid.clone())?;
+            // Also what was begun for a pod and left no directory.
+            for staged in Self::staged_for(&root, uid.as_ref())? {
+                if !found.contains(&staged) {
+                    found.push(staged);
+                }
+            }
+            Ok::<_, io::Error>(found)
+        })
+        .await;
         let walked = walked.map_err(|e| Error::new(Class::Bug, e.to_string()))?;
         walked.map_err(|e| Error::retry(format!("volumes on disk: {e}")).with_source(e))
     }
@@ -129,14 +180,36 @@ impl PluginHost {
         );
         let dir = dir.map_err(Error::terminal)?;
         let json = as_json(volume, persistent).map_err(|e| Error::terminal(e.to_string()))?;
+        let block = persistent.is_some_and(claim::is_block);
+        let staged = match persistent {
+            Some(found) => self.staged(&slot, volume, found)?,
+            None => None,
+        };
+        // Staged, published and unstaged by one at a time.
+        let known = staged.as_ref().map(|staged| self.stagings.of(staged));
+        let _held = match &known {
+            Some(known) => Some(known.lock().await),
+            None => None,
+        };
+        let staging = staged.as_ref().map(|staged| staged.staging(&volume.name));
         let called = slot
             .call("publish", &About::pod(pod), |generation| {
-                let (json, dir) = (json.clone(), dir.clone());
+                let (json, dir, staging) = (json.clone(), dir.clone(), staging.clone());
                 async move {
-                    match &generation.linked {
-                        Linked::Volume(driver) => driver.publish(pod, json, dir).await.map(Some),
-                        _ => Ok(None),
+                    let Linked::Volume(driver) = &generation.linked else {
+                        return Ok(None);
+                    };
+                    if volume.csi.is_some() && driver.abilities().stages {
+                        let step = self
+                            .step(&generation, For::Publish, Some(pod), volume, persistent)
+                            .await?;
+                        return driver.publish_staged(pod, step, staging, dir).await.map(Some);
                     }
+                    if block {
+                        let text = "its driver has no block devices (volumeMode: Block)";
+                        return Err(CallError::Guest(Fault::invalid(text)));
+                    }
+                    driver.publish(pod, json, dir).await.map(Some)
                 }
             })
             .await;
@@ -145,11 +218,22 @@ impl PluginHost {
             .map_err(|e| e.into_port(&slot.name, "publish"))?
             .ok_or_else(|| mixed_up(Kind::Volume))?;
         let host_path = match placed.host_path {
+            None if block => {
+                let text = "no path of a block device, for a volume of the mode Block".to_owned();
+                return Err(CallError::Nonsense(text).into_port(&slot.name, "publish"));
+            }
             None => dir.path().to_owned(),
             Some(path) => {
                 let nonsense = |text| CallError::Nonsense(text).into_port(&slot.name, "publish");
                 let generation = called.generation.ok_or_else(|| mixed_up(Kind::Volume))?;
-                self.host_path(&generation, &dir, path).await.map_err(nonsense)?
+                let path = self.host_path(&generation, &dir, path).await.map_err(nonsense)?;
+                if block {
+                    let link = steps::device_link(&self.deps().root_dir, &uid, &driver, &volume.name);
+                    steps::link_device(&link, &path).map_err(nonsense)?;
+                    link
+                } else {
+                    path
+                }
             }
         };
         Ok(Published {

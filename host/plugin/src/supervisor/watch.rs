@@ -1,16 +1,16 @@
 //! The tasks of the supervisor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::Weak;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{PluginHost, SwapReport};
-use crate::config::Source;
-use crate::slot::Wake;
+use super::{PluginHost, SwapOutcome, SwapReport};
+use crate::config::{PluginConfig, Source};
+use crate::slot::{Slot, Wake};
 
 /// How a file looked: if none of it changed, neither did the content.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,8 +80,52 @@ pub(super) async fn files(host: Weak<PluginHost>, interval: Duration) {
     }
 }
 
+/// It is looked that often for what plugins kept that are gone.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// What a plugin kept (`kv`) stays so long after the configuration named it for the last time.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl PluginHost {
+    /// Tries again what could not take over the memory of the version before.
+    async fn hand_over_again(&self, name: &str, stanza: &PluginConfig) -> SwapReport {
+        let mut config = self.config.lock().await;
+        let table = self.table.load_full();
+        let mut report = SwapReport::default();
+        let again = |slot: &Arc<Slot>| slot.health().again.as_ref().is_some_and(|a| a.stanza == *stanza);
+        if !table.slots.get(name).is_some_and(again) {
+            return report;
+        }
+        let mut slots = table.slots.clone();
+        let loaded = self.load(&table, name, stanza).await;
+        let outcome = self.place(&mut slots, name, stanza, loaded).await;
+        if !matches!(outcome, SwapOutcome::Refused(_)) {
+            config.plugins.insert(name.to_owned(), stanza.clone());
+        }
+        report.plugins.push((name.to_owned(), outcome));
+        self.publish(slots, &report);
+        report
+    }
+
+    /// Forgets what plugins kept that are not configured any more.
+    async fn sweep_kept(&self) {
+        let mut named: BTreeSet<String> = self.config.lock().await.plugins.keys().cloned().collect();
+        // Refused, but meant.
+        named.extend(self.refused().keys().cloned());
+        match self.loader.stores.sweep(&named, SystemTime::now(), KEPT_FOR) {
+            Ok(removed) => {
+                for plugin in removed {
+                    tracing::info!(plugin, "removed what a plugin had kept that is not configured any more");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot remove what plugins kept that are not configured any more"),
+        }
+    }
+}
+
 /// Does what calls found out to be necessary, and fetches again what could not be had.
 pub(super) async fn tend(host: Weak<PluginHost>, mut woken: UnboundedReceiver<Wake>, interval: Duration) {
+    let mut sweep = Instant::now();
     loop {
         // Cancel-safe: a receiver keeps what was not taken.
         let wake = tokio::select! {
@@ -99,6 +143,23 @@ pub(super) async fn tend(host: Weak<PluginHost>, mut woken: UnboundedReceiver<Wa
             None => {}
         }
         let now = Instant::now();
+        if now >= sweep {
+            host.sweep_kept().await;
+            sweep = now + SWEEP;
+        }
+        let again: Vec<_> = host
+            .table
+            .load()
+            .slots
+            .iter()
+            .filter_map(|(name, slot)| {
+                let again = slot.health().again.clone().filter(|again| again.next <= now)?;
+                Some((name.clone(), again.stanza))
+            })
+            .collect();
+        for (name, stanza) in again {
+            tell(&host.hand_over_again(&name, &stanza).await);
+        }
         let due: Vec<String> = host
             .table
             .load()

@@ -459,3 +459,79 @@ pub fn checked_and_handing_probe() -> String {
         (i32.const 1024)))"#
     )
 }
+
+/// A volume plugin with all the steps. What is staged gets a file; pods get a directory; nothing can have more than 2 GiB.
+pub fn stepping_volume() -> String {
+    format!(
+        r#"(module
+    (import "witlet:base/objects@0.1.0" "[resource-drop]pod" (func $drop-pod (param i32)))
+    (import "witlet:volume-steps/steps@0.1.0" "[resource-drop]step" (func $drop-step (param i32)))
+    (import "witlet:volume-steps/steps@0.1.0" "[method]step.volume" (func $volume (param i32 i32)))
+    (import "witlet:volume/files@0.1.0" "[resource-drop]volume-dir" (func $drop-dir (param i32)))
+    (import "witlet:volume/files@0.1.0" "[method]volume-dir.create" (func $create (param i32 i32 i32)))
+    (import "witlet:volume/files@0.1.0" "[method]volume-dir.write" (func $write (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "witlet:volume/files@0.1.0" "[method]volume-dir.append" (func $append (param i32 i32 i32 i32 i32 i32)))
+    (import "witlet:volume/files@0.1.0" "[method]volume-dir.destroy" (func $destroy (param i32 i32)))
+    {PRELUDE}
+    (data (i32.const 16) "volume")
+    (data (i32.const 32) "stages")
+    (data (i32.const 48) "s")
+    (data (i32.const 64) "too large")
+    (func $done (param $dir i32) (result i32)
+        (call $drop-dir (local.get $dir))
+        (if (i32.load8_u (i32.const 128)) (then
+            (return (call $error (i32.load8_u (i32.const 132)) (i32.load (i32.const 136)) (i32.load (i32.const 140))))))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        ;; no host path, not read-only, does not follow its source
+        (i32.store8 (i32.const 1028) (i32.const 0))
+        (i32.store8 (i32.const 1040) (i32.const 0))
+        (i32.store8 (i32.const 1041) (i32.const 0))
+        (i32.const 1024))
+    (func (export "witlet:volume/driver@0.1.0#publish") (param $pod i32) (param i32 i32) (param $dir i32) (result i32)
+        (call $drop-pod (local.get $pod))
+        (call $create (local.get $dir) (i32.const 448) (i32.const 128))
+        (call $done (local.get $dir)))
+    (func (export "witlet:volume/driver@0.1.0#unpublish") (param $dir i32) (result i32)
+        (call $destroy (local.get $dir) (i32.const 128))
+        (call $done (local.get $dir)))
+    (func (export "witlet:volume-steps/staging@0.1.0#stage") (param $step i32) (param $dir i32) (result i32)
+        (call $volume (local.get $step) (i32.const 200))
+        (call $drop-step (local.get $step))
+        (call $create (local.get $dir) (i32.const 493) (i32.const 128))
+        (if (i32.load8_u (i32.const 128)) (then (return (call $done (local.get $dir)))))
+        (call $write (local.get $dir) (i32.const 16) (i32.const 6) (i32.load (i32.const 200)) (i32.load (i32.const 204)) (i32.const 420) (i32.const 128))
+        (if (i32.load8_u (i32.const 128)) (then (return (call $done (local.get $dir)))))
+        ;; One letter for each call.
+        (call $append (local.get $dir) (i32.const 32) (i32.const 6) (i32.const 48) (i32.const 1) (i32.const 128))
+        (if (i32.load8_u (i32.const 128)) (then
+            (call $write (local.get $dir) (i32.const 32) (i32.const 6) (i32.const 48) (i32.const 1) (i32.const 420) (i32.const 128))))
+        (call $done (local.get $dir)))
+    (func (export "witlet:volume-steps/staging@0.1.0#publish")
+        (param $pod i32) (param $step i32) (param $some i32) (param $staging i32) (param $dir i32) (result i32)
+        (call $drop-pod (local.get $pod))
+        (call $drop-step (local.get $step))
+        (if (local.get $some) (then (call $drop-dir (local.get $staging))))
+        (call $create (local.get $dir) (i32.const 511) (i32.const 128))
+        (call $done (local.get $dir)))
+    (func (export "witlet:volume-steps/staging@0.1.0#unstage") (param $dir i32) (result i32)
+        (call $destroy (local.get $dir) (i32.const 128))
+        (call $done (local.get $dir)))
+    (func (export "witlet:volume-steps/expansion@0.1.0#expand")
+        (param $step i32) (param $some i32) (param $staging i32) (param $dir i32) (param $bytes i64) (result i32)
+        (call $drop-step (local.get $step))
+        (if (local.get $some) (then (call $drop-dir (local.get $staging))))
+        (call $drop-dir (local.get $dir))
+        (if (i64.gt_u (local.get $bytes) (i64.const 2147483648)) (then
+            (return (call $error (i32.const 0) (i32.const 64) (i32.const 9)))))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        (i32.const 1024))
+    (func (export "witlet:volume-steps/statistics@0.1.0#usage") (param $dir i32) (result i32)
+        (call $drop-dir (local.get $dir))
+        (i32.store8 (i32.const 1024) (i32.const 0))
+        (i64.store (i32.const 1032) (i64.const 100))
+        (i64.store (i32.const 1040) (i64.const 60))
+        (i64.store (i32.const 1048) (i64.const 40))
+        (i32.store8 (i32.const 1056) (i32.const 0))
+        (i32.const 1024)))"#
+    )
+}

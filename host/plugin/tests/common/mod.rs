@@ -62,7 +62,12 @@ pub fn component_with(kind: &str, module: &str, manifest: Option<&str>, self_che
 pub fn component_exporting(kind: &str, module: &str, manifest: Option<&str>, exports: &[&str]) -> Vec<u8> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     let mut resolve = wit_parser::Resolve::new();
-    for package in ["base", "lifecycle", "policy-hooks", kind] {
+    let hooks: &[&str] = if kind == "volume" {
+        &["volume-steps"]
+    } else {
+        &["policy-hooks"]
+    };
+    for package in ["base", "lifecycle", kind].iter().chain(hooks) {
         resolve.push_path(wit.join(package).join("0.1")).unwrap();
     }
     let exports: String = exports.iter().map(|e| format!("export {e};")).collect();

@@ -169,9 +169,12 @@ scenarios! {
     }
     alone claims::{
         a_driver_is_a_plugin,
+        pods_share_what_is_staged,
     }
     alone sinks::{
         logs_and_metrics_reach_a_collector,
+        other_receivers_are_served,
+        a_receiver_that_was_away_misses_nothing,
     }
     together languages::{
         rust,

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use wasmtime::Store;
-use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instance, InstancePre, Lift, Lower};
 
+use super::optional::{self, exported};
 use crate::abi::{self, Keeper, Snapshot};
 use crate::config::{Instances, Limits};
 use crate::engine::PluginEngine;
@@ -28,7 +28,7 @@ const WALL: Duration = Duration::from_secs(2);
 pub(crate) struct SelfCheck(Option<(Arc<Caller<Untyped>>, String)>);
 
 /// Calls exports by their names.
-pub(super) struct Untyped(pub(super) InstancePre<State>);
+struct Untyped(InstancePre<State>);
 
 impl Bindings for Untyped {
     type Instance = Instance;
@@ -47,17 +47,6 @@ impl Bindings for Untyped {
         }
         .boxed()
     }
-}
-
-/// The name of an exported interface as the component has it, with its version.
-fn exported(engine: &PluginEngine, component: &Component, wanted: &str) -> Option<String> {
-    component
-        .component_type()
-        .exports(engine.wasmtime())
-        .find_map(|(name, item)| {
-            let named = name.split('@').next() == Some(wanted);
-            (named && matches!(item.ty, ComponentItem::ComponentInstance(_))).then(|| name.to_owned())
-        })
 }
 
 /// The export through which this plugin hands over its state; none if it has none, or if no one instance has it.
@@ -91,16 +80,9 @@ fn function<B: Bindings>(
     instance: &Instantiated<B>,
     name: &str,
 ) -> wasmtime::Result<(Instance, ComponentExportIndex)> {
-    let missing = || wasmtime::format_err!("{STATE} has no function {name}");
-    let export = store.data().plugin.handover.clone().ok_or_else(missing)?;
-    let instance = instance.by_name.ok_or_else(missing)?;
-    let interface = instance
-        .get_export_index(&mut *store, None, &export)
-        .ok_or_else(missing)?;
-    let index = instance
-        .get_export_index(&mut *store, Some(&interface), name)
-        .ok_or_else(missing)?;
-    Ok((instance, index))
+    let export = store.data().plugin.handover.clone();
+    let export = export.ok_or_else(|| wasmtime::format_err!("it has no {STATE}"))?;
+    optional::function(store, instance, &export, name)
 }
 
 #[async_trait]

@@ -51,7 +51,7 @@ impl Driver {
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        let hooks = Hooks::find(&engine, component, &plugin, &pre);
+        let hooks = Hooks::find(&engine, component);
         Ok(Self {
             caller: Arc::new(Caller::new(engine, plugin, PolicyPluginPre::new(pre)?)),
             hooks,
@@ -100,11 +100,11 @@ impl abi::Policy for Driver {
         container: &Arc<v1::Container>,
         image: &str,
     ) -> abi::Result<Option<Review>> {
-        self.hooks.container(pod, container, image).await
+        self.hooks.container(&self.caller, pod, container, image).await
     }
 
     async fn access(&self, pod: &Arc<v1::Pod>, access: &Access) -> abi::Result<Option<Review>> {
-        self.hooks.access(pod, access).await
+        self.hooks.access(&self.caller, pod, access).await
     }
 }
 

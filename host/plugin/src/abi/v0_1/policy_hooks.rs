@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1;
-use wasmtime::Store;
-use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Lower, Resource};
+use wasmtime::component::{Component, ComponentType, Lift, Lower, Resource};
 use witlet_ports::policy::{Access, Review};
 
 use super::base::Error;
-use super::lifecycle::Untyped;
+use super::optional::{exported, function};
 use crate::abi::{self, answers};
 use crate::capability::handles;
 use crate::engine::PluginEngine;
 use crate::error::Fault;
-use crate::instance::Caller;
-use crate::state::{Plugin, State};
+use crate::instance::{Bindings, Caller};
 
 const CONTAINER_CREATE: &str = "witlet:policy-hooks/container-create";
 const ACCESS: &str = "witlet:policy-hooks/access";
@@ -41,35 +38,22 @@ struct Request {
 
 /// The names of the hooks that the component exports.
 pub(super) struct Hooks {
-    caller: Caller<Untyped>,
     pub(super) container_create: Option<String>,
     pub(super) access: Option<String>,
 }
 
 impl Hooks {
-    pub(super) fn find(
-        engine: &Arc<PluginEngine>,
-        component: &Component,
-        plugin: &Arc<Plugin>,
-        pre: &InstancePre<State>,
-    ) -> Self {
-        let ty = component.component_type();
-        let find = |wanted: &str| {
-            ty.exports(engine.wasmtime()).find_map(|(name, item)| {
-                let named = name.split('@').next() == Some(wanted);
-                (named && matches!(item.ty, ComponentItem::ComponentInstance(_))).then(|| name.to_owned())
-            })
-        };
+    pub(super) fn find(engine: &PluginEngine, component: &Component) -> Self {
         Self {
-            caller: Caller::new(Arc::clone(engine), Arc::clone(plugin), Untyped(pre.clone())),
-            container_create: find(CONTAINER_CREATE),
-            access: find(ACCESS),
+            container_create: exported(engine, component, CONTAINER_CREATE),
+            access: exported(engine, component, ACCESS),
         }
     }
 
     /// None: the policy does not ask to be asked.
-    pub(super) async fn container(
+    pub(super) async fn container<B: Bindings>(
         &self,
+        caller: &Caller<B>,
         pod: &Arc<v1::Pod>,
         container: &Arc<v1::Container>,
         image: &str,
@@ -78,12 +62,11 @@ impl Hooks {
             return Ok(None);
         };
         let (pod, container, image) = (Arc::clone(pod), Arc::clone(container), image.to_owned());
-        let answer = self
-            .caller
-            .call("review-container", std::time::Duration::MAX, move |store, instance| {
+        let answer = caller
+            .call_any("review-container", std::time::Duration::MAX, move |store, instance| {
                 async move {
                     type Params = (Resource<handles::Pod>, Resource<handles::Container>, String);
-                    let index = index(instance, store, &export, "review-container")?;
+                    let (instance, index) = function(store, instance, &export, "review-container")?;
                     let function = instance.get_typed_func::<Params, (Result<Answer, Error>,)>(&mut *store, index)?;
                     let table = &mut store.data_mut().table;
                     let pod = table.push(handles::Pod(pod))?;
@@ -106,7 +89,12 @@ impl Hooks {
     }
 
     /// None: the policy does not ask to be asked.
-    pub(super) async fn access(&self, pod: &Arc<v1::Pod>, access: &Access) -> abi::Result<Option<Review>> {
+    pub(super) async fn access<B: Bindings>(
+        &self,
+        caller: &Caller<B>,
+        pod: &Arc<v1::Pod>,
+        access: &Access,
+    ) -> abi::Result<Option<Review>> {
         let Some(export) = self.access.clone() else {
             return Ok(None);
         };
@@ -119,12 +107,11 @@ impl Hooks {
             tty: access.tty,
             ports: access.ports.clone(),
         };
-        let answer = self
-            .caller
-            .call("review-access", std::time::Duration::MAX, move |store, instance| {
+        let answer = caller
+            .call_any("review-access", std::time::Duration::MAX, move |store, instance| {
                 async move {
                     type Params = (Resource<handles::Pod>, Request);
-                    let index = index(instance, store, &export, "review-access")?;
+                    let (instance, index) = function(store, instance, &export, "review-access")?;
                     let function = instance.get_typed_func::<Params, (Result<Answer, Error>,)>(&mut *store, index)?;
                     let pod = store.data_mut().table.push(handles::Pod(pod))?;
                     let lend = (Resource::new_borrow(pod.rep()), request);
@@ -137,21 +124,6 @@ impl Hooks {
             .await?;
         Ok(Some(review(answer)))
     }
-}
-
-fn index(
-    instance: &wasmtime::component::Instance,
-    store: &mut Store<State>,
-    interface: &str,
-    function: &str,
-) -> wasmtime::Result<wasmtime::component::ComponentExportIndex> {
-    let missing = || wasmtime::format_err!("{interface} has no function {function}");
-    let found = instance
-        .get_export_index(&mut *store, None, interface)
-        .ok_or_else(missing)?;
-    instance
-        .get_export_index(&mut *store, Some(&found), function)
-        .ok_or_else(missing)
 }
 
 fn review(answer: Answer) -> Review {

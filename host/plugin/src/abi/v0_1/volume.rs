@@ -7,14 +7,17 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{HasSelf, InstancePre, Linker, Resource, ResourceType};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker, Resource, ResourceType};
 use witlet_core::downward;
+use witlet_ports::volume::Usage;
 
 use self::bindings::witlet::volume as wit;
 use self::bindings::{VolumePlugin, VolumePluginPre};
 use super::base::{Error, give};
 use super::lifecycle;
-use crate::abi::{self, Keeper, Placed, answers};
+use super::volume_steps::Steps;
+use crate::abi::{self, Abilities, Keeper, Placed, answers};
+use crate::capability::step::Step;
 use crate::capability::volume_dir::VolumeDir;
 use crate::capability::{files, handles, host_path, mount, nfs, pod_objects};
 use crate::engine::PluginEngine;
@@ -31,7 +34,7 @@ use crate::state::{Plugin, State, not_granted};
     clippy::unwrap_used,
     clippy::large_futures
 )]
-mod bindings {
+pub(super) mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/base/0.1", "../../wit/volume/0.1"],
         world: "witlet:volume/volume-plugin@0.1.0",
@@ -76,15 +79,18 @@ pub(super) fn add(linker: &mut Linker<State>, grants: &Grants) -> wasmtime::Resu
 
 bindings!(VolumePluginPre, VolumePlugin);
 
-pub(super) struct Driver(Arc<Caller<VolumePluginPre<State>>>);
+pub(super) struct Driver(Arc<Caller<VolumePluginPre<State>>>, Steps);
 
 impl Driver {
     pub(super) fn new(
         engine: Arc<PluginEngine>,
+        component: &Component,
         plugin: Arc<Plugin>,
         pre: InstancePre<State>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self(Arc::new(Caller::new(engine, plugin, VolumePluginPre::new(pre)?))))
+        let steps = Steps::find(&engine, component);
+        let caller = Caller::new(engine, plugin, VolumePluginPre::new(pre)?);
+        Ok(Self(Arc::new(caller), steps))
     }
 
     pub(super) fn keeper(&self) -> Option<Arc<dyn Keeper>> {
@@ -138,6 +144,36 @@ impl abi::Volume for Driver {
                 .boxed()
             })
             .await
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.1.abilities()
+    }
+
+    async fn stage(&self, step: Step, staging: VolumeDir) -> abi::Result<()> {
+        self.1.stage(&self.0, step, staging).await
+    }
+
+    async fn publish_staged(
+        &self,
+        pod: &Arc<v1::Pod>,
+        step: Step,
+        staging: Option<VolumeDir>,
+        dir: VolumeDir,
+    ) -> abi::Result<Placed> {
+        self.1.publish(&self.0, Arc::clone(pod), step, staging, dir).await
+    }
+
+    async fn unstage(&self, staging: VolumeDir) -> abi::Result<()> {
+        self.1.unstage(&self.0, staging).await
+    }
+
+    async fn expand(&self, step: Step, staging: Option<VolumeDir>, dir: VolumeDir, bytes: u64) -> abi::Result<()> {
+        self.1.expand(&self.0, step, staging, dir, bytes).await
+    }
+
+    async fn usage(&self, dir: VolumeDir) -> abi::Result<Usage> {
+        self.1.usage(&self.0, dir).await
     }
 }
 

@@ -66,8 +66,21 @@ fn every_network_has_an_interface() {
         (&stdin(&asked[4])["cniVersion"], &stdin(&asked[4])["name"]),
         (&json!("0.4.0"), &json!("slow"))
     );
-    // The runtime learns of the pod's own network only.
-    assert_eq!(attachment.cni_result, json!({"n": 1}).to_string());
+    // The runtime learns of the pod's own network only; the host of all.
+    let mut result: Value = serde_json::from_str(&attachment.cni_result).unwrap();
+    let told = result
+        .as_object_mut()
+        .unwrap()
+        .remove("k8s.v1.cni.cncf.io/network-status");
+    assert_eq!(result, json!({"n": 1}));
+    assert_eq!(
+        told,
+        Some(json!([
+            {"name": "net", "interface": "eth0", "default": true, "dns": {}},
+            {"name": "fast", "interface": "net1", "dns": {}},
+            {"name": "slow", "interface": "s0", "dns": {}},
+        ]))
+    );
 
     // Whatever the configuration has become.
     let node = FakeNode::new([ok(), ok(), ok(), ok()]);

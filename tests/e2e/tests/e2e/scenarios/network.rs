@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use witlet_lab::SECOND_SUBNET;
 
 use crate::spec::{STAY, once, pod, shell, web, web_container};
@@ -81,7 +81,25 @@ pub(super) async fn a_second_interface_comes_and_goes(ctx: Ctx) -> Result<()> {
     ensure!(ip.starts_with(SECOND_SUBNET), "net1 has {address:?}");
     let lease = ctx.world.lab.dir().join("ipam/second").join(ip);
     ensure!(lease.exists(), "{} is not there", lease.display());
-    // The pod's own network is the first one; nothing else is told to the API.
+    // Everybody else finds it in the annotation.
+    let status = ctx
+        .wait("two", "the annotation", SOON, |pod| {
+            let all = pod.metadata.annotations.as_ref()?;
+            all.get("k8s.v1.cni.cncf.io/network-status").cloned()
+        })
+        .await?;
+    let status: Value = serde_json::from_str(&status)?;
+    same("networks in it", status.as_array().map(Vec::len), Some(2))?;
+    ensure!(
+        status[0]["interface"] == "eth0" && status[0]["default"] == true && status[0]["ips"] == json!([two.ip()?]),
+        "{status}"
+    );
+    ensure!(
+        status[1]["name"] == "second" && status[1]["interface"] == "net1" && status[1]["ips"] == json!([ip]),
+        "{status}"
+    );
+    ensure!(status[1]["mac"].as_str().is_some_and(|mac| mac.len() == 17), "{status}");
+    // The pod's own network is the first one.
     ensure!(
         two.ip()?.starts_with(&ctx.world.lab.names().subnet_prefix),
         "{}",

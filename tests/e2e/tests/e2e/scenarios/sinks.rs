@@ -1,15 +1,17 @@
 //! Logs and metrics on their way out of the node.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::plugins::{Stanza, write};
-use crate::spec::{STAY, pod, shell};
+use crate::spec::{STAY, once, pod, shell};
 use crate::world::{Ctx, LATE, eventually};
 
 /// What an OpenTelemetry collector was sent: paths and bodies.
@@ -19,7 +21,11 @@ struct Collector(Arc<Mutex<Vec<(String, String)>>>);
 impl Collector {
     /// Listens until the process ends.
     fn start(&self) -> Result<SocketAddr> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        self.listen("127.0.0.1:0")
+    }
+
+    fn listen(&self, address: &str) -> Result<SocketAddr> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let this = self.clone();
         std::thread::spawn(move || {
@@ -62,6 +68,81 @@ impl Collector {
             .iter()
             .any(|(p, body)| p == path && words.iter().all(|w| body.contains(w)))
     }
+}
+
+/// An example's stanza, with `config` and the one host that it may reach.
+fn example(ctx: &Ctx, name: &str, kind: &str, address: SocketAddr, config: &str) -> Result<String> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../target/examples/{name}.wasm"));
+    let component = fs::read(&built).with_context(|| format!("{}: run `cargo xtask plugins`", built.display()))?;
+    let file = ctx.world.lab.dir().join(format!("{name}.wasm"));
+    write(&file, &component)?;
+    Ok(format!(
+        "[plugin.{name}]\nkind = \"{kind}\"\nsource = \"file:{}\"\nconfig = {{ {config} }}\n\
+         grants = {{ egress-http = {{ hosts = [\"{address}\"] }} }}\n",
+        file.display()
+    ))
+}
+
+/// Grafana Loki and Prometheus remote write.
+pub(super) async fn other_receivers_are_served(ctx: Ctx) -> Result<()> {
+    let collector = Collector::default();
+    let address = collector.start()?;
+    let endpoint = format!(
+        "endpoint = \"http://{address}\", labels = {{ cluster = \"c\" }}, redact = [{{ pattern = \"token=\\\\S+\" }}]"
+    );
+    let loki = example(&ctx, "sink-log-loki", "sink-log", address, &endpoint)?;
+    let endpoint = format!("endpoint = \"http://{address}/api/v1/write\", labels = {{ cluster = \"c\" }}");
+    let remote = example(&ctx, "sink-metric-remote-write", "sink-metric", address, &endpoint)?;
+    let stanza = Stanza(ctx.world.lab.dir().join("plugins.d/receivers.toml"));
+    write(&stanza.0, format!("{loki}{remote}").as_bytes())?;
+    let script = format!("while :; do echo a line for loki token=hunter2; sleep 1; done & {STAY}");
+    ctx.create(&pod(
+        "talks",
+        &json!({ "containers": [shell("main", &script, &json!({}))] }),
+    ))
+    .await?;
+    ctx.wait_ready("talks").await?;
+    let words = ["a line for loki", "talks", ctx.ns.as_str(), "\"cluster\":\"c\""];
+    eventually("a log line in Loki", LATE, || async {
+        Ok(collector.has("/loki/api/v1/push", &words).then_some(()))
+    })
+    .await?;
+    ensure!(
+        !collector.has("/loki/api/v1/push", &["hunter2"]),
+        "what was to be redacted left the node"
+    );
+    // What is compressed begins as it is.
+    eventually("metrics in Prometheus", LATE, || async {
+        Ok(collector.has("/api/v1/write", &["__name__", "cluster"]).then_some(()))
+    })
+    .await
+}
+
+/// Everything that was logged while it was away arrives.
+pub(super) async fn a_receiver_that_was_away_misses_nothing(ctx: Ctx) -> Result<()> {
+    // An address where nobody listens yet.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let endpoint = format!("endpoint = \"http://{address}\"");
+    let stanza = Stanza(ctx.world.lab.dir().join("plugins.d/away.toml"));
+    write(
+        &stanza.0,
+        example(&ctx, "sink-log-loki", "sink-log", address, &endpoint)?.as_bytes(),
+    )?;
+    eventually("the sink", LATE, || async {
+        Ok(super::plugins::described(&ctx, "sink-log-loki").is_ok().then_some(()))
+    })
+    .await?;
+    let script = "i=0; while [ $i -lt 300 ]; do echo line $i of all; i=$((i+1)); done";
+    ctx.create(&once("short", script, &json!({}))).await?;
+    ctx.wait_phase("short", "Succeeded").await?;
+    let collector = Collector::default();
+    collector.listen(&address.to_string())?;
+    let last: Vec<String> = (0..300).map(|i| format!("line {i} of all")).collect();
+    eventually("all lines", LATE, || async {
+        let all = last.iter().all(|line| collector.has("/loki/api/v1/push", &[line]));
+        Ok(all.then_some(()))
+    })
+    .await
 }
 
 pub(super) async fn logs_and_metrics_reach_a_collector(ctx: Ctx) -> Result<()> {
