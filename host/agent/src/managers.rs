@@ -25,6 +25,7 @@ use witlet_core::config::Pinned;
 use witlet_core::cpu_manager::{self, CpuManager, CpuSet, Machine, Running, Setup, exclusive_cpus, has_exclusive_cpus};
 use witlet_core::desired::{Rejection, uid};
 use witlet_core::ids::PodUid;
+use witlet_core::manager_state::policy_name;
 use witlet_core::memory_manager::{self, MemoryManager, NodeMemory, Reservations};
 use witlet_core::observed::ContainerState;
 use witlet_core::runtime::LinuxResources;
@@ -316,7 +317,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn open_cpu(file: &Kept, settings: Option<(Machine, Setup)>) -> Result<Option<CpuManager>> {
     let text = file.read()?;
     let Some((machine, setup)) = settings else {
-        let found = text.as_deref().and_then(cpu_manager::policy_name);
+        let found = text.as_deref().and_then(policy_name);
         return file.check_policy(cpu_manager::POLICY_NONE, found).map(|()| None);
     };
     let decode = |text: &str| cpu_manager::decode(cpu_manager::POLICY_STATIC, text);
@@ -337,7 +338,7 @@ fn open_memory(
 ) -> Result<Option<MemoryManager>> {
     let text = file.read()?;
     let Some((nodes, reserved)) = settings else {
-        let found = text.as_deref().and_then(memory_manager::policy_name);
+        let found = text.as_deref().and_then(policy_name);
         return file.check_policy(memory_manager::POLICY_NONE, found).map(|()| None);
     };
     let decode = |text: &str| memory_manager::decode(memory_manager::POLICY_STATIC, text);

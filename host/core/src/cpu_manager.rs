@@ -26,7 +26,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::{BadState, decode, encode, policy_name};
+pub use checkpoint::{decode, encode};
 pub use cpuset::{BadCpuSet, CpuSet};
 pub use machine::{Cpu, Machine};
 pub use options::{BadOption, Maturity, Options};

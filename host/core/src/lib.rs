@@ -24,6 +24,7 @@ pub mod image_gc;
 pub mod keyring;
 pub mod kubelet;
 pub mod logs;
+pub mod manager_state;
 pub mod manifest;
 pub mod memory_manager;
 mod names;

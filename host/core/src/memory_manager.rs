@@ -15,7 +15,7 @@ mod tests;
 
 pub use machine::{BadReservation, NodeMemory, Reservations, reservations};
 pub use policy::{AllocateError, MemoryManager, is_managed};
-pub use state::{BadState, Block, NodeState, State, Table, Unusable, decode, encode, policy_name};
+pub use state::{Block, NodeState, State, Table, Unusable, decode, encode};
 
 /// The words for the two policies.
 pub const POLICY_NONE: &str = "None";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::PodUid;
+use crate::manager_state::{BadState, UNCHECKED, same_policy};
 use crate::topology::NumaMask;
 
 /// One resource of one node, in bytes. `free` and `reserved` are together what pods may have.
@@ -154,17 +155,7 @@ struct File {
     machine_state: Option<BTreeMap<u32, NodeState>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     entries: Option<BTreeMap<PodUid, BTreeMap<String, Vec<Block>>>>,
-    /// Over the memory of a Go program rather than over what is written. A kubelet takes 0 for "not checked".
     checksum: u64,
-}
-
-/// Another policy's file, or nobody's.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum BadState {
-    #[error("it is not what an agent writes: {0}")]
-    Form(String),
-    #[error("configured policy {configured:?} differs from state checkpoint policy {found:?}")]
-    Policy { configured: &'static str, found: String },
 }
 
 pub fn encode(policy: &str, state: &State) -> String {
@@ -172,34 +163,19 @@ pub fn encode(policy: &str, state: &State) -> String {
         policy_name: policy.to_owned(),
         machine_state: Some(state.nodes.clone()),
         entries: Some(state.entries.clone()).filter(|e| !e.is_empty()),
-        checksum: 0,
+        checksum: UNCHECKED,
     };
     // Maps with text or numbers as keys, and nothing that JSON cannot hold.
     serde_json::to_string(&file).unwrap_or_default()
 }
 
 pub fn decode(policy: &'static str, text: &str) -> Result<State, BadState> {
-    let file: File = serde_json::from_str(text).map_err(|e| BadState::Form(e.to_string()))?;
-    if file.policy_name != policy {
-        return Err(BadState::Policy {
-            configured: policy,
-            found: file.policy_name,
-        });
-    }
+    let file: File = serde_json::from_str(text).map_err(|e| BadState::form(&e))?;
+    same_policy(policy, file.policy_name)?;
     Ok(State {
         nodes: file.machine_state.unwrap_or_default(),
         entries: file.entries.unwrap_or_default(),
     })
-}
-
-/// Whose file it is, whatever else it says.
-pub fn policy_name(text: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Name {
-        policy_name: String,
-    }
-    serde_json::from_str::<Name>(text).ok().map(|name| name.policy_name)
 }
 
 fn ids<S: Serializer>(mask: &NumaMask, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::desired::{Rejection, uid};
+use crate::manager_state::{BadState, policy_name};
 use crate::resources::requests::{MEMORY, ResourceList};
 use crate::topology::{Hint, NumaMask, ProviderHints};
 

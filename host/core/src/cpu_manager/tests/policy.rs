@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::desired::{Rejection, uid};
 use crate::ids::PodUid;
+use crate::manager_state::{BadState, policy_name};
 use crate::topology::{Hint, NumaMask, Policy};
 
 /// Regular containers, each with as many cpus.
