@@ -192,10 +192,12 @@ impl Agent {
             .watch_pressure(config.pressure, pressure_out, shutdown.clone());
         tasks.spawn(watch);
         tasks.spawn(stats.clone().count_volumes(shutdown.clone()));
+        let behind = Arc::new(sinks::Behind::new(config.rotation.held_for_sinks));
         let rotation = Rotation {
             runtime: ports.runtime.clone(),
             logs_dir: context.node.pod_logs_dir.clone(),
             settings: config.rotation,
+            behind: behind.clone(),
         };
         tasks.spawn(rotation.run(shutdown.clone()));
         let images = ImageGc {
@@ -267,6 +269,7 @@ impl Agent {
         let feeds = sinks::Feeds {
             sinks: ports.sinks.clone(),
             logs_dir: context.node.pod_logs_dir.clone(),
+            behind,
             state_dir: config.sinks_dir,
             families: families.clone(),
             metrics_interval: config.metrics_push,

@@ -16,9 +16,11 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use witlet_core::observed::{Container, ContainerState};
-use witlet_core::rotation::{COMPRESSED, Policy, Step, TEMPORARY, rotated_name, tidy};
+use witlet_core::rotation::{COMPRESSED, Policy, Step, TEMPORARY, rotated_name, stamp, tidy};
 use witlet_ports::runtime::Runtime;
 use witlet_ports::{Error, Result};
+
+use crate::sinks::{Behind, Excess, log_name};
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ pub struct Settings {
     /// Logs looked at, and rotated, at the same time.
     pub workers: usize,
     pub interval: Duration,
+    /// Bytes of files, of all logs, that are more than the policy keeps and stay because a log sink has still to read them.
+    pub held_for_sinks: u64,
 }
 
 impl Default for Settings {
@@ -41,6 +45,7 @@ impl Default for Settings {
             },
             workers: 1,
             interval: Duration::from_secs(10),
+            held_for_sinks: 512 << 20,
         }
     }
 }
@@ -49,6 +54,8 @@ pub struct Rotation {
     pub runtime: Arc<dyn Runtime>,
     pub logs_dir: PathBuf,
     pub settings: Settings,
+    /// What log sinks have still to read stays.
+    pub behind: Arc<Behind>,
 }
 
 impl Rotation {
@@ -87,6 +94,11 @@ impl Rotation {
         futures::stream::iter(running)
             .for_each_concurrent(self.settings.workers.max(1), look)
             .await;
+        for path in self.behind.released() {
+            if let Err(error) = fs::remove_file(&path) {
+                debug!(%error, path = %path.display(), "a rotated log that no sink needs any more is not there");
+            }
+        }
     }
 
     async fn look(&self, container: &Container) -> Result<()> {
@@ -125,7 +137,8 @@ impl Rotation {
 
     async fn rotate(&self, id: &str, path: &Path) -> Result<()> {
         let (log, policy) = (path.to_owned(), self.settings.policy);
-        tokio::task::spawn_blocking(move || clean(&log, policy))
+        let (name, behind) = (log_name(&self.logs_dir, path), self.behind.clone());
+        tokio::task::spawn_blocking(move || clean(&log, policy, |excess| behind.to_remove(&name, excess)))
             .await
             .map_err(|e| Error::retry("tidying rotated logs failed").with_source(e))?
             .map_err(|e| failed("tidy the files beside", path, e))?;
@@ -154,7 +167,8 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::retry(format!("cannot {what} {}: {error}", path.display())).with_source(error)
 }
 
-fn clean(log: &Path, policy: Policy) -> io::Result<()> {
+/// `choose` says which of the files that are more than the policy keeps are removed.
+fn clean(log: &Path, policy: Policy, choose: impl FnOnce(Vec<Excess>) -> Vec<PathBuf>) -> io::Result<()> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name().and_then(|n| n.to_str())) else {
         return Ok(());
     };
@@ -162,11 +176,23 @@ fn clean(log: &Path, policy: Policy) -> io::Result<()> {
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
         .collect();
+    let mut excess = Vec::new();
     for step in tidy(name, names.iter().map(String::as_str), policy) {
         match step {
             Step::Remove(name) => fs::remove_file(dir.join(name))?,
             Step::Compress(name) => compress(&dir.join(name))?,
+            Step::Excess(file) => {
+                let path = dir.join(&file);
+                excess.push(Excess {
+                    stamp: stamp(name, &file).unwrap_or_default().to_owned(),
+                    size: fs::metadata(&path)?.len(),
+                    path,
+                });
+            }
         }
+    }
+    for path in choose(excess) {
+        fs::remove_file(path)?;
     }
     Ok(())
 }

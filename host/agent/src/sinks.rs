@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 use witlet_ports::sink::{Family, LogEntry, LogSink, MetricSink, Sinks};
 use witlet_ports::{Class, Result};
 
+mod behind;
 mod meter;
 mod position;
 mod tail;
@@ -22,6 +23,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+pub use behind::{Behind, Excess, Progress, log_name};
 pub use meter::{Meter, Meters};
 use position::Store;
 use tail::Tailer;
@@ -41,6 +43,7 @@ pub struct Feeds {
     pub families: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
     pub metrics_interval: Duration,
     pub meters: Arc<Meters>,
+    pub behind: Arc<Behind>,
 }
 
 impl Feeds {
@@ -74,9 +77,12 @@ impl Feeds {
                 let Entry::Vacant(entry) = fed.entry(("log", name)) else {
                     continue;
                 };
+                let progress = Progress::new(&self.behind, &entry.key().1);
                 let feed = entry.insert(shutdown.child_token()).clone();
-                tasks.spawn(self::logs(sink, self.logs_dir.clone(), store, meter, feed));
+                let to = Fed { store, meter, progress };
+                tasks.spawn(self::logs(sink, self.logs_dir.clone(), to, feed));
             }
+            self.behind.sinks_are_known();
             for (name, sink) in metrics {
                 let meter = Meter::new(&self.meters, &name);
                 let Entry::Vacant(entry) = fed.entry(("metric", name)) else {
@@ -124,15 +130,21 @@ pub async fn metrics(
     }
 }
 
+/// Where it is kept what became of a sink's lines.
+pub struct Fed {
+    pub store: Store,
+    pub meter: Meter,
+    pub progress: Progress,
+}
+
 /// Sends what containers log: a sink that is new from now on, one that was fed before from where it was. Every line at least
 /// once: what was taken shortly before a crash may be sent again.
-pub async fn logs(
-    sink: Arc<dyn LogSink>,
-    logs_dir: PathBuf,
-    mut store: Store,
-    meter: Meter,
-    shutdown: CancellationToken,
-) {
+pub async fn logs(sink: Arc<dyn LogSink>, logs_dir: PathBuf, to: Fed, shutdown: CancellationToken) {
+    let Fed {
+        mut store,
+        meter,
+        progress,
+    } = to;
     let mut tailer = Tailer::new(logs_dir, store.load());
     loop {
         tailer.scan();
@@ -162,6 +174,7 @@ pub async fn logs(
                 tail.commit(batch);
             }
         }
+        progress.at(tailer.positions());
         store.save(tailer.positions());
         if more && !shutdown.is_cancelled() {
             continue;

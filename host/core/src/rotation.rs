@@ -26,7 +26,10 @@ impl Policy {
 /// What to do with the rotated files before the log itself is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// An interrupted rotation left it.
     Remove(String),
+    /// More than are kept.
+    Excess(String),
     /// To the same name with [`COMPRESSED`].
     Compress(String),
 }
@@ -47,7 +50,7 @@ pub fn tidy<'a>(log: &str, names: impl IntoIterator<Item = &'a str>, policy: Pol
     let excess = good.len().saturating_sub(policy.max_files.saturating_sub(2));
     for (i, name) in good.into_iter().enumerate() {
         if i < excess {
-            steps.push(Step::Remove(name.to_owned()));
+            steps.push(Step::Excess(name.to_owned()));
         } else if !name.ends_with(COMPRESSED) {
             steps.push(Step::Compress(name.to_owned()));
         }
@@ -95,6 +98,7 @@ mod tests {
     fn show(steps: &[Step]) -> Vec<String> {
         let show = |step: &Step| match step {
             Step::Remove(name) => format!("- {name}"),
+            Step::Excess(name) => format!("> {name}"),
             Step::Compress(name) => format!("z {name}"),
         };
         steps.iter().map(show).collect()
@@ -122,7 +126,7 @@ mod tests {
         ];
         assert_eq!(
             show(&tidy("0.log", names, policy(5))),
-            ["- 0.log.20260101-000001.gz", "z 0.log.20260101-000004"]
+            ["> 0.log.20260101-000001.gz", "z 0.log.20260101-000004"]
         );
         assert_eq!(
             show(&tidy("0.log", names, policy(2))).len(),
@@ -185,7 +189,7 @@ mod tests {
             let names: Vec<String> = files.iter().cloned().collect();
             for step in tidy("0.log", names.iter().map(String::as_str), policy(max_files)) {
                 match step {
-                    Step::Remove(name) => prop_assert!(files.remove(&name)),
+                    Step::Remove(name) | Step::Excess(name) => prop_assert!(files.remove(&name)),
                     Step::Compress(name) => {
                         prop_assert!(files.remove(&name));
                         prop_assert!(files.insert(name + COMPRESSED));

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use witlet_ports::Result;
 use witlet_ports::sink::{LogEntry, LogSink};
 
+use super::behind::{Behind, Excess, Progress, log_name};
 use super::position::{Position, Positions, Store};
 use super::tail::Tailer;
-use super::{Meter, Meters};
+use super::{Fed, Meter, Meters};
 
 const AT: &str = "2026-01-01T00:00:00.5Z";
 
@@ -366,6 +367,18 @@ async fn a_sink_that_is_down_loses_nothing_and_slows_nobody() {
     let meters = Arc::new(Meters::default());
     let shutdown = CancellationToken::new();
     let root = logs.root.path().to_owned();
+    let behind = Arc::new(Behind::new(1 << 20));
+    behind.sinks_are_known();
+    let oldest = root.join("oldest");
+    let may_go = || {
+        let oldest = Excess {
+            path: oldest.clone(),
+            stamp: "20260101-000001".to_owned(),
+            size: 100,
+        };
+        let log = log_name(&root.join("logs"), &root.join("logs/ns_pod_uid/c/3.log"));
+        !behind.to_remove(&log, vec![oldest]).is_empty()
+    };
     let feed = |name: &str, sink: &Arc<Remote>, shutdown: &CancellationToken| {
         let mut store = Store::new(Some(&root.join("state")), name);
         if store.load().is_none() {
@@ -374,7 +387,9 @@ async fn a_sink_that_is_down_loses_nothing_and_slows_nobody() {
         }
         let meter = Meter::new(&meters, &name.into());
         let dir = root.join("logs");
-        tokio::spawn(super::logs(sink.clone(), dir, store, meter, shutdown.clone()))
+        let progress = Progress::new(&behind, &name.into());
+        let to = Fed { store, meter, progress };
+        tokio::spawn(super::logs(sink.clone(), dir, to, shutdown.clone()))
     };
     let (down, well) = (Remote::new(false), Remote::new(true));
     fs::create_dir_all(logs.root.path().join("state")).unwrap();
@@ -410,6 +425,7 @@ async fn a_sink_that_is_down_loses_nothing_and_slows_nobody() {
     };
     assert!(shown("witlet_sink_waiting_bytes") > 50_000.0);
     assert_eq!(shown("witlet_sink_lines_total"), 0.0);
+    assert!(!may_go(), "a sink has not read it");
     down.up.store(true, Ordering::Relaxed);
     let all: BTreeSet<u32> = (1..=logs.written).collect();
     until("all that was written", || down.numbers() == all).await;
@@ -419,6 +435,7 @@ async fn a_sink_that_is_down_loses_nothing_and_slows_nobody() {
         down.lines.lock().unwrap().len()
     );
     assert_eq!(shown("witlet_sink_gaps_total"), 0.0);
+    until("the end of its need for the rotated file", may_go).await;
     shutdown.cancel();
     again.await.unwrap();
     other.await.unwrap();

@@ -58,6 +58,7 @@ pub(crate) struct Logs {
     pub(crate) max_files: usize,
     pub(crate) workers: usize,
     pub(crate) interval: Span,
+    pub(crate) held_for_sinks: Size,
 }
 
 impl Default for Logs {
@@ -67,6 +68,7 @@ impl Default for Logs {
             max_files: 5,
             workers: 1,
             interval: Span(Duration::from_secs(10)),
+            held_for_sinks: Size(512 << 20),
         }
     }
 }
@@ -80,6 +82,7 @@ impl Logs {
             },
             workers: self.workers,
             interval: self.interval.0,
+            held_for_sinks: self.held_for_sinks.0,
         }
     }
 
