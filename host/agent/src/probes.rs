@@ -364,7 +364,7 @@ impl Task {
             params: self.target.params.clone(),
             timeout: self.target.timing.timeout,
         };
-        let (uid, mut plugin_failed) = (uid(&view.pod), false);
+        let (uid, mut plugin_failed, mut no_answer) = (uid(&view.pod), false, false);
         let mut fault = String::new();
         for _ in 0..MAX_TRIES {
             let began = tokio::time::Instant::now();
@@ -378,9 +378,13 @@ impl Task {
                 container: &self.container.name,
             };
             self.runner.metrics.probe(probed, &result, began.elapsed());
-            plugin_failed = result.as_ref().is_err_and(|e| e.reason == Some("PluginFailed"));
+            let reason = result.as_ref().err().and_then(|e| e.reason);
+            plugin_failed = reason == Some("PluginFailed");
+            no_answer = plugin_failed || reason == Some("PluginNotFound");
             if !plugin_failed {
                 self.broken = 0;
+            }
+            if !no_answer {
                 self.told = None;
             }
             match result {
@@ -410,8 +414,8 @@ impl Task {
                 Ok(outcome) => fault = outcome.message,
                 Err(error) => fault = error.message,
             }
-            // It is broken, or not asked for a while: trying again at once only costs.
-            if plugin_failed && self.target.is_custom {
+            // It is broken, not asked for a while, or not there: trying again at once only costs.
+            if no_answer && self.target.is_custom {
                 break;
             }
         }
@@ -422,9 +426,9 @@ impl Task {
             let text = format!("{title} probe errored and resulted in unknown state: {fault}");
             (Outcome::Fault, text)
         };
-        if !plugin_failed || self.told.as_deref() != Some(&*text) {
+        if !no_answer || self.told.as_deref() != Some(&*text) {
             self.event(&view.pod, "Unhealthy", text.clone());
-            self.told = plugin_failed.then_some(text);
+            self.told = no_answer.then_some(text);
         }
         outcome
     }

@@ -9,6 +9,7 @@ use super::*;
 
 /// A plugin that comes after so many calls, and then finds the container sick.
 struct LatePlugin {
+    reason: &'static str,
     calls_left: Mutex<u32>,
 }
 
@@ -18,7 +19,7 @@ impl Probes for LatePlugin {
         let mut left = self.calls_left.lock().unwrap();
         if *left > 0 {
             *left -= 1;
-            return Err(Error::new(Class::Retry, "there is no plugin late").with_reason("PluginFailed"));
+            return Err(Error::new(Class::Retry, "there is no plugin late").with_reason(self.reason));
         }
         Ok(probe::Outcome {
             verdict: Verdict::Fail,
@@ -41,6 +42,15 @@ impl Events for Told {
 
 #[tokio::test]
 async fn a_plugin_that_fails_is_told_once_and_uses_up_no_events() {
+    told_once("PluginFailed").await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_there_yet_is_told_once() {
+    told_once("PluginNotFound").await;
+}
+
+async fn told_once(reason: &'static str) {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {
             "name": "p", "namespace": "n", "uid": "u",
@@ -58,6 +68,7 @@ async fn a_plugin_that_fails_is_told_once_and_uses_up_no_events() {
     .unwrap();
     let (pod, told) = (Arc::new(pod), Arc::new(Told::default()));
     let plugin = LatePlugin {
+        reason,
         calls_left: Mutex::new(20),
     };
     let runner = ProbeRunner::new(Arc::new(plugin), told.clone(), Arc::default(), Arc::default());
